@@ -1,0 +1,196 @@
+"""Who let it through: the policy, the missing row security, the role's attributes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tenantfuzz.errors import ToolError
+from tenantfuzz.identity import bypasses_row_security, permissive_policies
+from tenantfuzz.oracles.violation import Violation
+from tenantfuzz.policies.ownership_sql import key_expression, rows_by_key
+from tenantfuzz.policies.predictions import Key
+from tenantfuzz.policies.principals import Principal
+from tenantfuzz.policies.quoting import identifier, qualified
+from tenantfuzz.policies.structure import Policy, Relation
+from tenantfuzz.stage import Stage
+
+NO_ROW_SECURITY = "row security is off"
+
+
+@dataclass(frozen=True, slots=True)
+class Culprits:
+    """Names for the fingerprint, and sentences for the reader."""
+
+    names: tuple[str, ...]
+    sentences: tuple[str, ...]
+    mend: str
+
+
+def find_culprits(
+    stage: Stage, principal: Principal, relation: Relation, violation: Violation
+) -> Culprits:
+    """Why the violation was possible. Called right after it, in the state that it left behind;
+    old rows are looked up in ``violation.before``, so they must still be as they were for reads.
+
+    Each policy's expression is evaluated on the row under the principal, with row security of that
+    one table off inside a savepoint, so that the policy alone answers.
+    """
+    if violation.side_effect:
+        return _side_effect(stage, violation)
+    role = stage.catalog.roles.get(principal.acting_role or "")
+    if not relation.row_security:
+        return Culprits(
+            (NO_ROW_SECURITY,),
+            (f"Row security is not enabled on {relation.name}, so no policy restricts the rows.",),
+            f"ALTER TABLE {qualified(relation.name)} ENABLE ROW LEVEL SECURITY, and write the "
+            "policies that its commands need.",
+        )
+    bypass = bypasses_row_security(role, relation) if role is not None else None
+    if bypass is not None:
+        mend = (
+            f"ALTER TABLE {qualified(relation.name)} FORCE ROW LEVEL SECURITY, or let the "
+            "application connect as a role that does not own its tables."
+            if "not forced" in bypass
+            else "Let the application act as a role without SUPERUSER and BYPASSRLS."
+        )
+        return Culprits((bypass,), (f"The policies are decoration here: {bypass}.",), mend)
+    policies = _let_through(stage, principal, relation, violation)
+    names = tuple(sorted(p.name for p in policies))
+    sentences = tuple(_describe(p, violation.operation) for p in policies)
+    extra = violation.culprits
+    return Culprits((*extra, *names), sentences, _mend(violation, policies))
+
+
+def _side_effect(stage: Stage, violation: Violation) -> Culprits:
+    named = sorted(
+        {
+            f"trigger {t.name}"
+            for r in stage.catalog.relations.values()
+            for t in r.triggers
+            if violation.operation in t.events and violation.relation.name in t.source
+        }
+    )
+    cascades = sorted(
+        f"foreign key {fk.name} ON DELETE {fk.on_delete.upper()}"
+        for fk in stage.catalog.relations[violation.relation].foreign_keys
+        if fk.on_delete not in ("no action", "restrict") and violation.operation == "delete"
+    )
+    names = tuple(named or cascades) or ("a side effect of the statement",)
+    return Culprits(
+        names,
+        (f"The statement named another table; {', '.join(names)} changed {violation.relation}.",),
+        "Let the trigger or the cascade touch rows of the same tenant only.",
+    )
+
+
+def _let_through(
+    stage: Stage, principal: Principal, relation: Relation, violation: Violation
+) -> list[Policy]:
+    role = stage.catalog.roles.get(principal.acting_role or "")
+    if role is None:
+        return []
+    commands = _commands(violation)
+    found: list[Policy] = []
+    for command, keys in commands:
+        names = permissive_policies(role, relation, command)
+        candidates = [p for p in relation.policies if p.name in names]
+        passing = _passing(stage, principal, relation, candidates, command, keys)
+        found += [p for p in (passing or candidates) if p not in found]
+    return found
+
+
+def _commands(violation: Violation) -> list[tuple[str, frozenset[Key]]]:
+    """The policy commands that must have let it through, with the rows that they judged.
+
+    Of an update that only captures or changes foreign rows USING is to blame, of one that puts
+    own rows elsewhere WITH CHECK.
+    """
+    old = frozenset(r.key for r in violation.before)
+    new = frozenset(r.key for r in violation.after)
+    match violation.operation:
+        case "insert":
+            return [("insert", new)] if new and not old else [("update", new or old)]
+        case "update":
+            return [("update", new or old)]
+        case other:
+            return [(other, old or new)]
+
+
+def _passing(
+    stage: Stage,
+    principal: Principal,
+    relation: Relation,
+    policies: Sequence[Policy],
+    command: str,
+    keys: frozenset[Key],
+) -> list[Policy]:
+    """Those of ``policies`` whose expression is true for any of the rows."""
+    if not policies or not keys:
+        return []
+    wire = stage.wire
+    wire.execute("SAVEPOINT culprits")
+    try:
+        off = f"ALTER TABLE {qualified(relation.name)} DISABLE ROW LEVEL SECURITY"
+        if wire.attempt("SET CONSTRAINTS ALL IMMEDIATE").failure is not None:
+            wire.execute("ROLLBACK TO culprits")
+        if wire.attempt(off).failure is not None:
+            return []
+        alias = identifier(relation.name.name)
+        key = key_expression(stage.catalog, relation.name, alias)
+        where = rows_by_key(stage.catalog, relation.name, keys)
+        queries = [
+            f"SELECT {key} FROM {qualified(relation.name)} AS {alias} "
+            f"WHERE {where} AND ({_expression(p, command)})"
+            for p in policies
+        ]
+        try:
+            outcomes = stage.read(principal, queries, prepare=False)
+        except ToolError:
+            return []
+        return [
+            p
+            for p, outcome in zip(policies, outcomes, strict=True)
+            if outcome.failure is None and outcome.rows
+        ]
+    finally:
+        wire.execute("ROLLBACK TO culprits", "RELEASE culprits")
+
+
+def _expression(policy: Policy, command: str) -> str:
+    if command in ("insert", "update"):
+        return policy.check or policy.using or "true"
+    return policy.using or "true"
+
+
+def _describe(policy: Policy, operation: str) -> str:
+    roles = ", ".join(policy.roles) or "public"
+    text = f'Policy "{policy.name}" (permissive, for {policy.command}, to {roles}) let it through:'
+    if policy.using is not None and operation != "insert":
+        text += f" USING ({policy.using})"
+    if policy.check is not None:
+        text += f" WITH CHECK ({policy.check})"
+    elif operation in ("insert", "update") and policy.using is not None:
+        text += " and it has no WITH CHECK of its own" if operation == "update" else ""
+    return text
+
+
+def _mend(violation: Violation, policies: Sequence[Policy]) -> str:
+    names = ", ".join(f'"{p.name}"' for p in policies) or "the policies"
+    match violation.code:
+        case "TF205":
+            return (
+                "Make the foreign key composite, with the tenant column in it, or check the "
+                "tenant of the row that it points at in WITH CHECK or in a trigger."
+            )
+        case "TF209":
+            return f"Let nobody write its own membership: restrict {names} to those who may invite."
+        case "TF204":
+            return f"Give {names} a WITH CHECK that demands the tenant, besides its USING."
+        case "TF108":
+            return (
+                f"Make {names} false when the setting is NULL or empty: "
+                "nullif(current_setting('…', true), '') compares as NULL, which is no match."
+            )
+        case "TF401" | "TF402":
+            return f"Add the condition on the kind of member to {names}."
+        case _:
+            return f"Tie {names} to the tenant of the row."

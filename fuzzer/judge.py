@@ -1,0 +1,409 @@
+"""The judge: runs a principal's steps on the stage and asks every oracle what it thinks.
+
+This is the one definition of a verdict: sweep, fuzzing, shrinking and replay all end here.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from tenantfuzz.counterexample import Step
+from tenantfuzz.explaining import explain
+from tenantfuzz.findings import Finding
+from tenantfuzz.observation import observe
+from tenantfuzz.oracles.containment import Containment, Written, memberships_now
+from tenantfuzz.oracles.cut import Cut, Perturb, may_be_cut
+from tenantfuzz.oracles.existence import Existence
+from tenantfuzz.oracles.provenance import Provenance, Tokens
+from tenantfuzz.oracles.references import References
+from tenantfuzz.oracles.violation import Violation
+from tenantfuzz.oracles.visibility import Visibility, reads_for_update, violations
+from tenantfuzz.policies.model import OwnershipKind
+from tenantfuzz.policies.predictions import Prediction, State
+from tenantfuzz.policies.principals import Membership, Principal
+from tenantfuzz.policies.structure import Operation, Relation, RelationName
+from tenantfuzz.stage import Stage
+from tenantfuzz.wire import Outcome
+
+_ALL_WRITES = frozenset({"insert", "update", "delete"})
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the judge says: findings, the outcome of each step, and codes of warnings."""
+
+    findings: tuple[Finding, ...]
+    outcomes: tuple[Outcome, ...]
+    warnings: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(slots=True)
+class _Standing:
+    """Where a chain stands: the principal as it is now, the state, what it lawfully became."""
+
+    principal: Principal
+    prediction: Prediction
+    founded: frozenset[str] = frozenset()
+    accepted: bool = True
+    violations: list[tuple[Violation, int, Principal]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Judge:
+    """Judges steps on one stage. ``ground`` is the prediction over the world as loaded."""
+
+    stage: Stage
+    ground: Prediction
+    tokens: Tokens
+
+    def judge(self, principal: Principal, steps: Sequence[Step]) -> Verdict:
+        """Runs the steps as ``principal``, one after the other, and undoes them all.
+
+        Each later step is predicted on the starting state plus those writes that containment
+        accepted.
+        """
+        stage = self.stage
+        stage.wire.execute("SAVEPOINT judge")
+        outcomes: list[Outcome] = []
+        findings: list[Finding] = []
+        warnings: list[tuple[str, str]] = []
+        standing = _Standing(principal, self.ground)
+        try:
+            for index, step in enumerate(steps):
+                stage.wire.notices.clear()
+                done = steps[: index + 1]
+                outcome, found = self._step(standing, step)
+                outcomes.append(outcome)
+                warnings += _warnings(step, outcome)
+                findings += [
+                    explain(stage, standing.principal, v, done, outcome, self.ground) for v in found
+                ]
+        finally:
+            stage.wire.execute("ROLLBACK TO judge", "RELEASE judge")
+        return Verdict(tuple(_distinct(findings)), tuple(outcomes), tuple(warnings))
+
+    def _step(self, standing: _Standing, step: Step) -> tuple[Outcome, list[Violation]]:
+        relation = self.stage.catalog.relations.get(step.relation)
+        if relation is None or (
+            self.stage.model.owner_of(step.relation).kind is OwnershipKind.UNCLASSIFIED
+        ):
+            return self._run(standing.principal, step.sql), []
+        if step.operation in _ALL_WRITES:
+            return self._write(standing, step, relation)
+        return self._read(standing, step, relation)
+
+    def _run(self, principal: Principal, sql: str) -> Outcome:
+        """Runs a statement and keeps what it did; a failure leaves no trace."""
+        stage = self.stage
+        stage.wire.execute("SAVEPOINT step")
+        stage.become(principal)
+        outcome = stage.wire.attempt(sql)
+        if outcome.failure is None and stage.loader.deferrable:
+            late = stage.wire.attempt("SET CONSTRAINTS ALL IMMEDIATE")
+            if late.failure is not None:
+                outcome = late
+        if outcome.failure is not None:
+            stage.wire.execute("ROLLBACK TO step")
+        else:
+            stage.resign()
+        stage.wire.execute("RELEASE step")
+        return outcome
+
+    # Reads
+
+    def _read(
+        self, standing: _Standing, step: Step, relation: Relation
+    ) -> tuple[Outcome, list[Violation]]:
+        principal, prediction = standing.principal, standing.prediction
+        outcome = self.stage.read(principal, [step.sql], prepare=False)[0]
+        seen = observe(outcome, relation, self.stage.catalog)
+        found = list(Visibility(prediction).judge(principal, relation, step.sql, seen))
+        if not found:
+            found += self._carried(standing, step, relation, outcome, seen.text)
+        if not found and may_be_cut(principal) and not reads_for_update(step.sql):
+            found += self._cut(standing, step, relation, outcome)
+        return outcome, found
+
+    def _carried(
+        self,
+        standing: _Standing,
+        step: Step,
+        relation: Relation,
+        outcome: Outcome,
+        text: str,
+    ) -> Iterator[Violation]:
+        """Tokens of hidden rows in what came back: values, or the texts of an error or notice."""
+        provenance = Provenance(standing.prediction, self.tokens)
+        own = step.sql + repr(standing.principal.settings)
+        hits = list(provenance.hidden_in(standing.principal, text, own=own))
+        of_relation = frozenset(k for _, r, k in hits if r == relation.name)
+        carried = ", ".join(repr(t) for t, _, _ in hits[:3])
+        note = f"the answer holds {carried}"
+        if of_relation and step.operation == "select":
+            yield from violations(
+                standing.prediction, standing.principal, relation, step.sql, of_relation, note
+            )
+        elif hits:
+            _, home, key = hits[0]
+            row = standing.prediction.state[home][key]
+            yield Violation(
+                code="TF107" if step.operation != "select" else "TF101",
+                relation=relation.name,
+                operation=step.operation,
+                expected="nothing of rows that are hidden from it",
+                observed=f"{note}, which stands in a hidden row of {home}",
+                before=(row,),
+            )
+        messages = "\n".join(self.stage.wire.notices)
+        if outcome.failure is not None:
+            messages += "\n" + outcome.failure.texts
+        for token, home, key in provenance.hidden_in(standing.principal, messages, own=own):
+            yield Violation(
+                code="TF304",
+                relation=relation.name,
+                operation=step.operation,
+                expected="an error or a notice that tells nothing of hidden rows",
+                observed=f"its text holds {token!r}, which stands in a hidden row of {home}",
+                before=(standing.prediction.state[home][key],),
+            )
+            return
+
+    def _cut(
+        self, standing: _Standing, step: Step, relation: Relation, outcome: Outcome
+    ) -> Iterator[Violation]:
+        principal = standing.principal
+        stage = self.stage
+        cut = Cut(stage.catalog, stage.model)
+        hidden = cut.hidden(standing.prediction, principal)
+        if not hidden:
+            return
+        for name, statements in (
+            ("removed", cut.statements(hidden)),
+            ("changed", Perturb(stage.catalog, stage.model).statements(hidden)),
+        ):
+            again = self._elsewhere(principal, step.sql, statements)
+            if again is None or _same_answer(outcome, again):
+                continue
+            here = self.stage.read(principal, [step.sql], prepare=False)[0]
+            if not _same_answer(outcome, here):
+                return  # chance or physical order decides, not hidden data
+            code = "TF307" if _is_aggregate(outcome, relation) else "TF106"
+            rows = tuple(
+                standing.prediction.state[r][k] for r, ks in hidden.items() for k in sorted(ks)
+            )
+            yield Violation(
+                code=code,
+                relation=relation.name,
+                operation=step.operation,
+                expected=f"the same answer once rows hidden from it are {name}: {_answer(again)}",
+                observed=_answer(outcome),
+                before=rows[:3],
+                note=f"the answer changes when only rows that are hidden from it are {name}",
+            )
+            return
+
+    def _elsewhere(
+        self, principal: Principal, sql: str, statements: Sequence[str]
+    ) -> Outcome | None:
+        """The same text under the same identity after the trusted role ran ``statements``."""
+        wire = self.stage.wire
+        wire.execute("SAVEPOINT elsewhere")
+        try:
+            changed = wire.groups([list(statements)])
+            if any(o.failure is not None for o in changed):
+                return None
+            wire.execute("SAVEPOINT there")
+            return self.stage.read(principal, [sql], prepare=False)[0]
+        finally:
+            wire.execute("ROLLBACK TO elsewhere", "RELEASE elsewhere")
+
+    # Writes
+
+    def _write(
+        self, standing: _Standing, step: Step, relation: Relation
+    ) -> tuple[Outcome, list[Violation]]:
+        stage, principal, before = self.stage, standing.principal, standing.prediction
+        references = References(stage.catalog, stage.model)
+        pointing = self._pointing(references, relation.name)
+        returned = _returns(step.sql)
+        existence = Existence(stage.catalog, stage.model)
+        found: list[Violation] = []
+        if may_be_cut(principal):
+            found += self._exists(existence, standing, step, relation)
+        outcome = self._run(principal, step.sql)
+        if outcome.failure is not None:
+            found += self._carried(standing, step, relation, outcome, "")
+            return outcome, found
+        state = stage.state()
+        population = stage.population()
+        written = Written(
+            relation=relation.name,
+            operation=Operation(step.operation),
+            before=before,
+            after=stage.prediction(state),
+            population=population,
+            founded=standing.founded,
+        )
+        contained = list(Containment(stage.catalog, stage.model).judge(principal, written))
+        if not contained:
+            after = self._pointing(references, relation.name)
+            contained += references.judge(written, principal, pointing, after)
+        found += contained
+        if returned and not contained:
+            found += self._returned(standing, step, relation, outcome, state)
+        if not contained:
+            self._accept(standing, written, state)
+        else:
+            standing.prediction = _mixed(written, standing)
+        return outcome, found
+
+    def _pointing(
+        self, references: References, relation: RelationName
+    ) -> dict[str, dict[str, str]]:
+        keys = references.candidates(relation)
+        if not keys:
+            return {}
+        outcomes = self.stage.wire.pipeline(
+            [references.pointing_query(relation, fk) for fk in keys], prepare=True, together=True
+        )
+        return {
+            fk.name: {(r[0] or b"").decode(): (r[1] or b"").decode() for r in o.rows}
+            for fk, o in zip(keys, outcomes, strict=True)
+        }
+
+    def _exists(
+        self, existence: Existence, standing: _Standing, step: Step, relation: Relation
+    ) -> Iterator[Violation]:
+        """Whether the write ends differently once the rows hidden from its principal are gone."""
+        cut = Cut(self.stage.catalog, self.stage.model)
+        hidden = cut.hidden(standing.prediction, standing.principal)
+        if not hidden:
+            return
+        here = self.stage.write(standing.principal, [step.sql])[0]
+        if not existence.interesting(here):
+            return
+        wire = self.stage.wire
+        wire.execute("SAVEPOINT elsewhere")
+        try:
+            changed = wire.groups([cut.statements(hidden)])
+            if any(o.failure is not None for o in changed):
+                return
+            there = self.stage.write(standing.principal, [step.sql])[0]
+        finally:
+            wire.execute("ROLLBACK TO elsewhere", "RELEASE elsewhere")
+        yield from existence.judge(relation, step.operation, here, there)
+
+    def _returned(
+        self,
+        standing: _Standing,
+        step: Step,
+        relation: Relation,
+        outcome: Outcome,
+        state: State,
+    ) -> Iterator[Violation]:
+        seen = observe(outcome, relation, self.stage.catalog)
+        rows = standing.prediction.state[relation.name]
+        hidden = seen.keys & standing.prediction.hidden(standing.principal, relation.name)
+        if hidden:
+            yield Violation(
+                code="TF107",
+                relation=relation.name,
+                operation=step.operation,
+                expected="RETURNING shows no row that is hidden from it",
+                observed=f"RETURNING showed {len(hidden)} hidden row(s)",
+                before=tuple(rows[k] for k in sorted(hidden)),
+            )
+        else:
+            yield from self._carried(standing, step, relation, outcome, seen.text)
+
+    def _accept(self, standing: _Standing, written: Written, state: State) -> None:
+        """What containment accepted counts for the steps that follow."""
+        principal = standing.principal
+        now = memberships_now(principal, written.population)
+        founded = (
+            frozenset(
+                t
+                for rows in (state.get(self.stage.model.tenants, {}),)
+                for key, row in rows.items()
+                if key not in written.before.state.get(written.relation, {})
+                for t in row.tenants
+            )
+            if self.stage.model.tenants == written.relation
+            else frozenset()
+        )
+        standing.founded |= founded
+        if principal.user is not None and not principal.hostile:
+            scoped = [m for m in principal.memberships if now.get(m.tenant) is not None]
+            gained = [t for t in now if t not in principal.all_tenants]
+            memberships = tuple(
+                [Membership(m.tenant, now[m.tenant]) for m in scoped]
+                + [Membership(t, now[t]) for t in gained]
+            )
+            standing.principal = replace(
+                principal, memberships=memberships, all_tenants=frozenset(now)
+            )
+        elif principal.user is not None:
+            gained = [t for t in now if t in standing.founded]
+            if gained:
+                standing.principal = replace(
+                    principal,
+                    memberships=tuple(Membership(t, now[t]) for t in gained),
+                    all_tenants=principal.all_tenants | set(gained),
+                )
+        standing.prediction = written.after
+
+
+def _mixed(written: Written, standing: _Standing) -> Prediction:
+    """After a write that was not accepted: what is there now, owned as it was before."""
+    state: dict[RelationName, Mapping[str, object]] = {}
+    for relation, rows in written.after.state.items():
+        old = written.before.state.get(relation, {})
+        state[relation] = {
+            k: replace(r, tenants=old[k].tenants, users=old[k].users, shared=old[k].shared)
+            if k in old
+            else r
+            for k, r in rows.items()
+        }
+    return replace(written.after, state=state, _allowed={})
+
+
+def _returns(sql: str) -> bool:
+    return " returning " in f" {sql.lower()} "
+
+
+def _same_answer(one: Outcome, other: Outcome) -> bool:
+    """Equal as multisets of rows (order is not asked for), or failed alike."""
+    if one.failure is not None or other.failure is not None:
+        return (
+            one.failure is not None
+            and other.failure is not None
+            and one.failure.sqlstate == other.failure.sqlstate
+            and one.failure.message == other.failure.message
+        )
+    return sorted(one.rows, key=repr) == sorted(other.rows, key=repr)
+
+
+def _is_aggregate(outcome: Outcome, relation: Relation) -> bool:
+    return bool(outcome.rows) and all(c.relation == 0 for c in outcome.columns())
+
+
+def _answer(outcome: Outcome) -> str:
+    if outcome.failure is not None:
+        return f"error {outcome.failure.sqlstate}: {outcome.failure.message}"
+    if len(outcome.rows) == 1 and len(outcome.rows[0]) == 1:
+        value = outcome.rows[0][0]
+        return "NULL" if value is None else value.decode(errors="replace")
+    return f"{len(outcome.rows)} row(s)"
+
+
+def _warnings(step: Step, outcome: Outcome) -> list[tuple[str, str]]:
+    if outcome.failure is not None and outcome.failure.sqlstate == "42P17":
+        return [("TF801", f"{step.operation} on {step.relation}: {outcome.failure.message}")]
+    return []
+
+
+def _distinct(findings: Sequence[Finding]) -> Iterator[Finding]:
+    seen: set[str] = set()
+    for finding in findings:
+        if finding.fingerprint not in seen:
+            seen.add(finding.fingerprint)
+            yield finding

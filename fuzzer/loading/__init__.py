@@ -1,0 +1,1 @@
+"""Reads schema sources and runs them on a scratch database."""

@@ -1,0 +1,129 @@
+"""Puts a world into a database, inside the transaction that is open on a wire."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from tenantfuzz.policies.quoting import column_list, literal, qualified, readable_identifier
+from tenantfuzz.policies.structure import Catalog, RelationName
+from tenantfuzz.policies.world import Fixup, Row, World
+from tenantfuzz.wire import Failure, Wire
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A row that the server did not take, and what it said."""
+
+    row: Row
+    failure: Failure
+
+
+@dataclass(slots=True)
+class WorldLoader:
+    """Inserts worlds. Remembers which relations have rows made by triggers, so that theirs are
+    updated in place of inserted (``handle_new_user`` makes the profile before we do)."""
+
+    catalog: Catalog
+    deferrable: bool = False
+    trigger_made: set[RelationName] = field(default_factory=set)
+
+    def load(self, wire: Wire, world: World) -> list[Refusal]:
+        """Inserts all rows. Returns the rows refused, each for its own reason; rows that depend
+        on a refused one are refused by their foreign keys. A transaction must be open."""
+        statements = list(self._statements(world.rows))
+        statements += [fixup_statement(f) for f in world.fixups]
+        if self.deferrable:
+            statements.append("SET CONSTRAINTS ALL IMMEDIATE")
+        outcomes = wire.groups([["SAVEPOINT load", *statements, "RELEASE load"]], prepare=False)
+        if all(o.failure is None for o in outcomes):
+            return []
+        wire.execute("ROLLBACK TO load")
+        return self._one_by_one(wire, world)
+
+    def _statements(self, rows: Sequence[Row]) -> Iterator[str]:
+        """Consecutive rows of one relation with the same columns share an INSERT."""
+        for (relation, columns), group in groupby(rows, lambda r: (r.relation, tuple(r.values))):
+            yield insert_statement(
+                relation,
+                columns,
+                list(group),
+                upsert=self._key(relation) if relation in self.trigger_made else (),
+            )
+
+    def _key(self, relation: RelationName) -> tuple[str, ...]:
+        key = self.catalog.relations[relation].primary_key
+        return key.columns if key else ()
+
+    def _one_by_one(self, wire: Wire, world: World) -> list[Refusal]:
+        refused: list[Refusal] = []
+        for row in world.rows:
+            failure = self._insert(wire, row)
+            if failure is not None:
+                refused.append(Refusal(row, failure))
+        for fixup in world.fixups:
+            outcome = self._guarded(wire, fixup_statement(fixup))
+            if outcome is not None:
+                row = Row(fixup.relation, {**fixup.key, **fixup.values})
+                refused.append(Refusal(row, outcome))
+        if self.deferrable:
+            outcome = self._guarded(wire, "SET CONSTRAINTS ALL IMMEDIATE")
+            if outcome is not None and world.rows:
+                refused.append(Refusal(world.rows[-1], outcome))
+        return refused
+
+    def _insert(self, wire: Wire, row: Row) -> Failure | None:
+        columns = tuple(row.values)
+        key = self._key(row.relation)
+        made = row.relation in self.trigger_made
+        statement = insert_statement(row.relation, columns, [row], upsert=key if made else ())
+        failure = self._guarded(wire, statement)
+        if failure is None or failure.sqlstate != "23505" or made or not key:
+            return failure
+        again = insert_statement(row.relation, columns, [row], upsert=key)
+        if self._guarded(wire, again) is not None:
+            return failure
+        self.trigger_made.add(row.relation)
+        return None
+
+    def _guarded(self, wire: Wire, statement: str) -> Failure | None:
+        outcomes = wire.groups([["SAVEPOINT row", statement, "RELEASE row"]])
+        failure = next((o.failure for o in outcomes if o.failure is not None), None)
+        if failure is not None:
+            wire.execute("ROLLBACK TO row", "RELEASE row")
+        return failure
+
+
+def insert_statement(
+    relation: RelationName,
+    columns: Sequence[str],
+    rows: Sequence[Row],
+    *,
+    upsert: Sequence[str] = (),
+) -> str:
+    """An INSERT of explicit values, identity columns included; with ``upsert`` rows that are
+    there already, by those key columns, take the new values."""
+    if not columns:
+        return f"INSERT INTO {qualified(relation)} DEFAULT VALUES"
+    tuples = ", ".join(
+        "(" + ", ".join(literal(row.values[c]) for c in columns) + ")" for row in rows
+    )
+    text = (
+        f"INSERT INTO {qualified(relation)} ({column_list(columns)}) "
+        f"OVERRIDING SYSTEM VALUE VALUES {tuples}"
+    )
+    if upsert and set(upsert) <= set(columns):
+        changes = [
+            f"{readable_identifier(c)} = EXCLUDED.{readable_identifier(c)}"
+            for c in columns
+            if c not in upsert
+        ]
+        action = f"DO UPDATE SET {', '.join(changes)}" if changes else "DO NOTHING"
+        text += f" ON CONFLICT ({column_list(upsert)}) {action}"
+    return text
+
+
+def fixup_statement(fixup: Fixup) -> str:
+    """The UPDATE that closes a cycle of foreign keys."""
+    changes = ", ".join(f"{readable_identifier(c)} = {literal(v)}" for c, v in fixup.values.items())
+    where = " AND ".join(f"{readable_identifier(c)} = {literal(v)}" for c, v in fixup.key.items())
+    return f"UPDATE {qualified(fixup.relation)} SET {changes} WHERE {where}"

@@ -1,0 +1,1 @@
+"""Oracles: each judges an observation against the prediction, and yields violations or nothing."""

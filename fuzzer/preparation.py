@@ -1,0 +1,212 @@
+"""Prepares a target: its schema in a scratch database, its catalog, model and population plan."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from tenantfuzz.catalog import read_catalog
+from tenantfuzz.engines import Server, open_engine, scratch_name
+from tenantfuzz.errors import ToolError
+from tenantfuzz.loading.loader import load_sources, schema_hash
+from tenantfuzz.loading.sources import SourceFile, find_sources
+from tenantfuzz.loading_worlds import WorldLoader
+from tenantfuzz.policies.configuration import Attacker, Configuration, ConfigurationError
+from tenantfuzz.policies.model import Model
+from tenantfuzz.policies.resolution import PresetFacts, attacker_of, resolve_model
+from tenantfuzz.policies.structure import Catalog, RelationKind, RelationName
+from tenantfuzz.policies.world import Values
+from tenantfuzz.presets.preset import Preset, load_preset
+from tenantfuzz.stage import Stage
+from tenantfuzz.strategies.dictionary import Dictionary, build_dictionary
+from tenantfuzz.target import Target, resolve_reference
+from tenantfuzz.wire import Clock, Wire
+
+_MOST_EXISTING = 200  # rows that a migration inserted, by relation: more are reference data
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A target that is ready: ``database`` on ``server`` holds its empty schema."""
+
+    target: Target
+    server: Server
+    database: str
+    catalog: Catalog
+    model: Model
+    attacker: Attacker
+    dictionary: Dictionary
+    existing: Mapping[RelationName, tuple[Values, ...]]
+    hash: str
+    warnings: tuple[str, ...]
+    clock: Clock
+
+    @property
+    def configuration(self) -> Configuration:
+        """The target's configuration."""
+        return self.target.configuration
+
+    @contextmanager
+    def stage(self, loader: WorldLoader | None = None) -> Iterator[Stage]:
+        """A stage on a fresh connection, on which no setting was ever used."""
+        connection = connect(self.server, self.database)
+        try:
+            stage = Stage(
+                Wire(connection, self.clock),
+                self.catalog,
+                self.model,
+                loader or self.loader(),
+            )
+            stage.prepare()
+            yield stage
+        finally:
+            connection.close()
+
+    def loader(self) -> WorldLoader:
+        """A loader for this catalog's worlds."""
+        return WorldLoader(self.catalog, deferrable=is_deferrable(self.catalog))
+
+
+def is_deferrable(catalog: Catalog) -> bool:
+    """Whether any constraint may be checked as late as at commit."""
+    return any(fk.deferrable for r in catalog.relations.values() for fk in r.foreign_keys) or any(
+        u.deferrable for r in catalog.relations.values() for u in r.uniques
+    )
+
+
+def connect(server: Server, database: str) -> psycopg.Connection[Any]:
+    """A connection of the trusted role, in autocommit: transactions are the caller's business."""
+    try:
+        return psycopg.connect(server.conninfo(database), autocommit=True)
+    except psycopg.OperationalError as error:
+        raise ToolError(
+            f"cannot connect to the scratch database {database}: {str(error).strip()}",
+            hint="is the server still running, and has it free connections?",
+        ) from error
+
+
+@contextmanager
+def prepare(
+    target: Target, *, engine: str | None = None, server_dsn: str | None = None
+) -> Iterator[Prepared]:
+    """Opens the engine, loads the target into a scratch database, reads and resolves it.
+
+    Everything is removed at the end. Raises ToolError for anything that is wrong with the target.
+    """
+    configuration = target.configuration
+    section = configuration.target
+    if section.dsn is not None:
+        raise ToolError(
+            "the target names a live database (dsn), which this version does not read",
+            hint='give its structure as files: pg_dump --schema-only, and schema = ["dump.sql"]',
+        )
+    sources = find_sources(section.sources, target.root)
+    preset = load_preset(section.preset) if section.preset else None
+    dsn = server_dsn
+    if dsn is None and section.server is not None:
+        dsn = resolve_reference(section.server, "target.server")
+    with open_engine(engine or section.engine.value, server_dsn=dsn) as server:
+        database = scratch_name()
+        server.create_database(database)
+        try:
+            yield _load(target, server, database, sources, preset)
+        finally:
+            _drop(server, database)
+
+
+def _drop(server: Server, database: str) -> None:
+    try:
+        server.drop_database(database)
+    except (ToolError, psycopg.Error):
+        return  # the server is gone, and an embedded one takes its databases along
+
+
+def _load(
+    target: Target,
+    server: Server,
+    database: str,
+    sources: list[SourceFile],
+    preset: Preset | None,
+) -> Prepared:
+    configuration = target.configuration
+    with connect(server, database) as connection:
+        if preset is not None and preset.sql:
+            connection.execute(preset.sql.encode())
+        for extension in configuration.target.extensions:
+            _extend(connection, extension)
+        warnings = load_sources(connection, sources, psql=server.conninfo(database))
+    with connect(server, database) as connection:
+        catalog = read_catalog(connection)
+        facts = _facts(preset)
+        try:
+            model = resolve_model(configuration, catalog, facts)
+        except ConfigurationError as error:
+            raise ToolError(str(error), hint=error.hint) from error
+        existing = _existing(connection, catalog)
+    return Prepared(
+        target=target,
+        server=server,
+        database=database,
+        catalog=catalog,
+        model=model,
+        attacker=attacker_of(configuration, facts),
+        dictionary=build_dictionary(catalog),
+        existing=existing,
+        hash=schema_hash(sources),
+        warnings=tuple(warnings),
+        clock=Clock(),
+    )
+
+
+def _extend(connection: psycopg.Connection[Any], name: str) -> None:
+    statement = sql.SQL("CREATE EXTENSION IF NOT EXISTS {} CASCADE").format(sql.Identifier(name))
+    try:
+        connection.execute(statement)
+    except psycopg.Error as error:
+        raise ToolError(
+            f"target.extensions: the server cannot make the extension {name!r}: {error}",
+            hint='use an engine that has it: a server of your own, by engine = "server"',
+        ) from error
+
+
+def _facts(preset: Preset | None) -> PresetFacts | None:
+    if preset is None:
+        return None
+    return PresetFacts(
+        classification=preset.classification,
+        login=preset.login,
+        role=preset.role,
+        anonymous=preset.anonymous,
+        service_role=preset.service_role,
+        settings=preset.settings,
+        users=preset.users,
+        attacker=preset.attacker,
+    )
+
+
+def _existing(
+    connection: psycopg.Connection[Any], catalog: Catalog
+) -> dict[RelationName, tuple[Values, ...]]:
+    """Rows that the schema itself inserted, as text."""
+    existing: dict[RelationName, tuple[Values, ...]] = {}
+    for name, relation in catalog.relations.items():
+        if relation.kind not in (RelationKind.TABLE, RelationKind.PARTITIONED):
+            continue
+        if relation.parent is not None:
+            continue
+        columns = [c.name for c in relation.columns]
+        if not columns:
+            continue
+        parts = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(c)) for c in columns)
+        query = sql.SQL("SELECT {} FROM {} LIMIT {}").format(
+            parts,
+            sql.Identifier(name.schema, name.name),
+            sql.Literal(_MOST_EXISTING),
+        )
+        rows = connection.execute(query).fetchall()
+        if rows:
+            existing[name] = tuple(dict(zip(columns, row, strict=True)) for row in rows)
+    return existing

@@ -1,0 +1,1 @@
+"""Presets: platforms whose roles, schemas and identity are known."""

@@ -1,0 +1,284 @@
+"""The stage: one transaction in which a world stands and principals act."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tenantfuzz.errors import ToolError
+from tenantfuzz.identity import identity_statements
+from tenantfuzz.loading_worlds import Refusal, WorldLoader
+from tenantfuzz.policies.derivation import derive_principals
+from tenantfuzz.policies.model import Model, OwnershipKind
+from tenantfuzz.policies.ownership_sql import (
+    OwnershipQuery,
+    membership_query,
+    ownership_query,
+    rows_satisfying,
+)
+from tenantfuzz.policies.placeholders import Binding, bind_sql
+from tenantfuzz.policies.predictions import Key, Prediction, RowFacts, State
+from tenantfuzz.policies.principals import Freshness, MembershipFact, Population, Principal
+from tenantfuzz.policies.quoting import identifier, literal
+from tenantfuzz.policies.structure import Catalog, RelationKind, RelationName
+from tenantfuzz.policies.world import World
+from tenantfuzz.wire import Outcome, Wire
+
+_SETTINGS = (
+    "SET statement_timeout = '10s'",
+    "SET lock_timeout = '5s'",
+    "SET client_min_messages = 'notice'",
+    "SET extra_float_digits = 1",
+    "SET plan_cache_mode = 'auto'",
+)
+_TABLES = frozenset({RelationKind.TABLE, RelationKind.PARTITIONED})
+
+
+@dataclass(slots=True)
+class Stage:
+    """A world in an open transaction on one wire.
+
+    Everything that happens under a principal is undone, unless the caller asks to keep it.
+    """
+
+    wire: Wire
+    catalog: Catalog
+    model: Model
+    loader: WorldLoader
+    _queries: dict[RelationName, OwnershipQuery] = field(default_factory=dict)
+    _open: bool = False
+
+    def prepare(self) -> None:
+        """Sets up a fresh connection; call it once."""
+        self.wire.execute(*_SETTINGS)
+
+    def open(self, world: World, *, after: Principal | None = None) -> list[Refusal]:
+        """Begins a transaction and puts ``world`` there; returns the rows that were refused.
+
+        ``after`` is a principal of freshness committed or rolled back: its earlier transaction
+        takes place first.
+        """
+        self.close()
+        if after is not None and after.freshness in (Freshness.COMMITTED, Freshness.ROLLED_BACK):
+            end = "COMMIT" if after.freshness is Freshness.COMMITTED else "ROLLBACK"
+            earlier = [
+                f"SELECT set_config({literal(n)}, {literal(v)}, true)" for n, v in after.earlier
+            ]
+            self.wire.execute("BEGIN", *earlier, end)
+        self.wire.execute("BEGIN")
+        self._open = True
+        return self.loader.load(self.wire, world)
+
+    def close(self) -> None:
+        """Rolls everything back."""
+        if self._open:
+            self.wire.execute("ROLLBACK")
+            self._open = False
+
+    # What the trusted role sees
+
+    def judged(self) -> tuple[RelationName, ...]:
+        """The tables whose rows are read as the state: all but views and foreign tables."""
+        return tuple(
+            n
+            for n, r in self.catalog.relations.items()
+            if r.kind in _TABLES and self.model.owner_of(n).kind is not OwnershipKind.UNCLASSIFIED
+        )
+
+    def state(self, relations: Sequence[RelationName] | None = None) -> State:
+        """All rows of these relations (default: all that are judged) with their owners."""
+        names = tuple(relations if relations is not None else self.judged())
+        for name in names:
+            if name not in self._queries:
+                self._queries[name] = ownership_query(self.catalog, self.model, name)
+        outcomes = self.wire.pipeline(
+            [self._queries[n].sql for n in names], prepare=True, together=True
+        )
+        state: dict[RelationName, dict[Key, RowFacts]] = {}
+        for name, outcome in zip(names, outcomes, strict=True):
+            if outcome.failure is not None:
+                raise ToolError(
+                    f"the ownership of {name} cannot be read: {outcome.failure.message}",
+                    hint="check [tenancy.tables] and the predicates of the configuration",
+                )
+            state[name] = _facts(outcome)
+        return state
+
+    def prediction(self, state: State | None = None) -> Prediction:
+        """The model's prediction over the present state."""
+        return Prediction(
+            self.model, state if state is not None else self.state(), self._satisfying
+        )
+
+    def _satisfying(self, relation: RelationName, predicate: str) -> frozenset[Key]:
+        outcome = self.wire.attempt(rows_satisfying(self.catalog, relation, predicate))
+        if outcome.failure is not None:
+            raise ToolError(
+                f"a rule on {relation} cannot be evaluated: {outcome.failure.message}\n"
+                f"  {predicate}",
+                hint="rules are SQL over the relation's columns, with :tenant, :tenants and :user",
+            )
+        return frozenset((row[0] or b"").decode() for row in outcome.rows)
+
+    def population(self) -> Population:
+        """Who is there: tenants, users and memberships, with their columns as attributes."""
+        model = self.model
+        if model.tenants is not None:
+            tenants = self._attributes(model.tenants, model.tenant_key or "")
+        else:
+            tenants = {v: {"id": v} for v in model.tenant_values}
+        users: dict[str, Mapping[str, str | None]] = {}
+        if model.users is not None:
+            users.update(self._attributes(model.users, model.user_key or ""))
+        facts: list[MembershipFact] = []
+        query = membership_query(model)
+        for user, tenant, kind, active, columns in self.wire.query(query) if query else ():
+            if user is None or tenant is None or kind is None:
+                continue
+            attributes = _texts(json.loads(columns or "{}"))
+            facts.append(MembershipFact(user, tenant, kind, active == "t", attributes))
+            users.setdefault(user, {"id": user})
+            tenants.setdefault(tenant, {"id": tenant})
+        return Population(tenants, users, tuple(facts), has_users=model.memberships is not None)
+
+    def _attributes(self, relation: RelationName, key: str) -> dict[str, Mapping[str, str | None]]:
+        source = f"{identifier(relation.schema)}.{identifier(relation.name)}"
+        rows = self.wire.query(
+            f"SELECT t.{identifier(key)}::text, to_jsonb(t)::text FROM {source} AS t ORDER BY 1"
+        )
+        return {
+            value: {**_texts(json.loads(columns or "{}")), "id": value}
+            for value, columns in rows
+            if value is not None
+        }
+
+    def principals(self) -> tuple[Principal, ...]:
+        """All principals of the world that stands here."""
+        return derive_principals(self.model, self.population(), resolve=self.resolve)
+
+    def resolve(self, sql: str, binding: Binding) -> str | None:
+        """The single value of a query of the configuration, or None."""
+        rows = self.wire.query(bind_sql(sql, binding))
+        return rows[0][0] if rows else None
+
+    # What principals do
+
+    def read(
+        self, principal: Principal, statements: Sequence[str], *, prepare: bool = True
+    ) -> list[Outcome]:
+        """Runs reads as ``principal`` under one savepoint; what fails does not stop the rest."""
+        head = ["SAVEPOINT act", *identity_statements(principal, self.catalog), "SAVEPOINT read"]
+        self._enter(principal, self.wire.groups([head], prepare=prepare))
+        outcomes: list[Outcome] = []
+        while len(outcomes) < len(statements):
+            rest = statements[len(outcomes) :]
+            batch = self.wire.pipeline(rest, prepare=prepare, together=True)
+            done = [o for o in batch if not o.skipped]
+            outcomes += done
+            if done and done[-1].failure is not None:
+                self.wire.execute("ROLLBACK TO read")
+        self.wire.execute("ROLLBACK TO act", "RELEASE act")
+        return outcomes
+
+    def write(self, principal: Principal, statements: Sequence[str]) -> list[Outcome]:
+        """Runs writes as ``principal``, each undone before the next."""
+        head = ["SAVEPOINT act", *identity_statements(principal, self.catalog), "SAVEPOINT write"]
+        self._enter(principal, self.wire.groups([head]))
+        checks = ["SET CONSTRAINTS ALL IMMEDIATE"] if self.loader.deferrable else []
+        groups: list[list[str]] = []
+        for statement in statements:
+            groups += [[statement, *checks], ["ROLLBACK TO write"]]
+        outcomes = self.wire.groups(groups)
+        self.wire.execute("ROLLBACK TO act", "RELEASE act")
+        size = 2 + len(checks)
+        results: list[Outcome] = []
+        for start in range(0, len(outcomes), size):
+            first, *others = outcomes[start : start + size]
+            failed = next((o for o in others if o.failure is not None and not o.skipped), None)
+            results.append(failed if failed is not None and first.failure is None else first)
+        return results
+
+    def trusted(self, statements: Sequence[str]) -> list[Outcome]:
+        """Runs statements as the trusted role, without row security, each undone."""
+        groups: list[list[str]] = [["SAVEPOINT write"]]
+        checks = ["SET CONSTRAINTS ALL IMMEDIATE"] if self.loader.deferrable else []
+        for statement in statements:
+            groups += [[statement, *checks], ["ROLLBACK TO write"]]
+        groups.append(["RELEASE write"])
+        outcomes = self.wire.groups(groups)[1:-1]
+        size = 2 + len(checks)
+        results: list[Outcome] = []
+        for start in range(0, len(outcomes), size):
+            first, *others = outcomes[start : start + size]
+            failed = next((o for o in others if o.failure is not None and not o.skipped), None)
+            results.append(failed if failed is not None and first.failure is None else first)
+        return results
+
+    def become(self, principal: Principal) -> None:
+        """Takes on an identity until ``resign``; the caller holds a savepoint."""
+        self._enter(
+            principal,
+            self.wire.groups(
+                [["SAVEPOINT identity", *identity_statements(principal, self.catalog)]]
+            ),
+        )
+
+    def resign(self) -> None:
+        """Back to the trusted role, keeping what was done. The settings' values stay."""
+        self.wire.execute("SET LOCAL SESSION AUTHORIZATION DEFAULT")
+
+    def _enter(self, principal: Principal, outcomes: Sequence[Outcome]) -> None:
+        failure = next((o.failure for o in outcomes if o.failure is not None), None)
+        if failure is None:
+            return
+        raise ToolError(
+            f"the identity of a principal of kind {principal.kind!r} could not be set: "
+            f"{failure.message} ({failure.sqlstate})",
+            hint="check [identity]: login, role, settings and statements; the login must be a "
+            "member of the role",
+        )
+
+
+def _facts(outcome: Outcome) -> dict[Key, RowFacts]:
+    facts: dict[Key, RowFacts] = {}
+    for key, tenants, users, shared, text in outcome.rows:
+        name = (key or b"").decode()
+        while name in facts:  # a relation without a key may hold equal rows
+            name += "'"
+        facts[name] = RowFacts(
+            name,
+            _array(tenants),
+            _array(users),
+            shared == b"t",
+            (text or b"").decode(errors="replace"),
+        )
+    return facts
+
+
+def _array(value: bytes | None) -> frozenset[str]:
+    text = (value or b"{}").decode()
+    if text == "{}":
+        return frozenset()
+    if '"' not in text and "\\" not in text:
+        return frozenset(text[1:-1].split(","))
+    parts: list[str] = []
+    part, quoted, escaped = "", False, False
+    for character in text[1:-1]:
+        if escaped:
+            part, escaped = part + character, False
+        elif character == "\\":
+            escaped = True
+        elif character == '"':
+            quoted = not quoted
+        elif character == "," and not quoted:
+            parts.append(part)
+            part = ""
+        else:
+            part += character
+    return frozenset([*parts, part])
+
+
+def _texts(columns: Mapping[str, object]) -> dict[str, str | None]:
+    return {
+        name: value if isinstance(value, str) or value is None else json.dumps(value)
+        for name, value in columns.items()
+    }

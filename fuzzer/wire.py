@@ -1,0 +1,270 @@
+"""The wire: statements sent through libpq's pipeline, results taken as raw bytes.
+
+An error is a result here, not an exception. ``psycopg.pq`` is used directly: a judged probe costs
+a few dozen microseconds, and decoding values that are only compared would double that.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import psycopg
+from psycopg import pq
+from psycopg.pq import abc as pq_abc
+
+from tenantfuzz.errors import ToolError
+
+RawRow = tuple[bytes | None, ...]
+
+_OK = frozenset({pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK, pq.ExecStatus.EMPTY_QUERY})
+_BATCH = 128  # statements between two syncs' readings: keeps both socket buffers from filling up
+_MAX_PREPARED = 2000
+
+
+class ServerLostError(ToolError):
+    """The connection broke: the server crashed, was stopped, or cut us off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A server's error: SQLSTATE and every text that it sent with it."""
+
+    sqlstate: str
+    message: str
+    detail: str = ""
+    hint: str = ""
+    context: str = ""
+
+    @property
+    def texts(self) -> str:
+        """All texts in one, for a search of values that should not be there."""
+        return "\n".join(t for t in (self.message, self.detail, self.hint, self.context) if t)
+
+
+_SKIPPED = Failure("25P02", "not run: a statement before it failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A result column: its name, its relation's OID and its number there (0 where it has none)."""
+
+    name: str
+    relation: int
+    number: int
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came back for one statement: rows and tag, or a failure."""
+
+    tag: str
+    rows: list[RawRow]
+    result: pq_abc.PGresult | None
+    failure: Failure | None = None
+
+    @property
+    def skipped(self) -> bool:
+        """Whether it was not run because a statement before it failed."""
+        return self.failure is _SKIPPED
+
+    @property
+    def affected(self) -> int:
+        """The count in the command tag (0 where it has none)."""
+        last = self.tag.rpartition(" ")[2]
+        return int(last) if last.isdigit() else 0
+
+    def columns(self) -> tuple[Column, ...]:
+        """The result's columns; empty after a failure."""
+        result = self.result
+        if result is None:
+            return ()
+        return tuple(
+            Column((result.fname(i) or b"").decode(), result.ftable(i), result.ftablecol(i))
+            for i in range(result.nfields)
+        )
+
+
+@dataclass(slots=True)
+class Clock:
+    """Seconds spent waiting for the database and statements sent, over all wires of a run."""
+
+    database: float = 0.0
+    statements: int = 0
+
+
+class Wire:
+    """One connection, used raw. Not for concurrent use."""
+
+    def __init__(self, connection: psycopg.Connection[Any], clock: Clock) -> None:
+        self.connection = connection
+        self.clock = clock
+        self._pg = connection.pgconn
+        self._prepared: dict[bytes, bytes] = {}
+        self._seen: set[bytes] = set()
+        self.notices: list[str] = []
+        connection.add_notice_handler(self._note)
+
+    def _note(self, notice: psycopg.errors.Diagnostic) -> None:
+        self.notices.append(
+            "\n".join(t for t in (notice.message_primary, notice.message_detail) if t)
+        )
+
+    def execute(self, *statements: str) -> Outcome:
+        """Runs statements one by one and returns the last outcome; ToolError if any fails.
+
+        For the tool's own statements, which have no reason to fail.
+        """
+        outcomes = self.pipeline(statements)
+        for statement, outcome in zip(statements, outcomes, strict=True):
+            if outcome.failure is not None:
+                raise ToolError(
+                    f"the server refused the tool's own statement: {outcome.failure.message} "
+                    f"({outcome.failure.sqlstate})\n  {statement[:400]}"
+                )
+        return outcomes[-1]
+
+    def query(self, sql: str) -> list[tuple[str | None, ...]]:
+        """The decoded rows of one of the tool's own queries."""
+        rows = self.execute(sql).rows
+        return [tuple(None if v is None else v.decode() for v in row) for row in rows]
+
+    def attempt(self, sql: str) -> Outcome:
+        """Runs one statement that may fail. A failure aborts the transaction as usual."""
+        return self.pipeline((sql,))[0]
+
+    def pipeline(
+        self, statements: Sequence[str], *, prepare: bool = False, together: bool = False
+    ) -> list[Outcome]:
+        """Runs statements in order and returns an outcome for each.
+
+        Each statement has a sync of its own; ``together`` gives a whole batch one sync, which is
+        faster, but after a failure the rest is not run (those outcomes are ``skipped``).
+        """
+        if not together:
+            return self.groups([(s,) for s in statements], prepare=prepare)
+        outcomes: list[Outcome] = []
+        for start in range(0, len(statements), _BATCH):
+            outcomes += self.groups([statements[start : start + _BATCH]], prepare=prepare)
+            if outcomes[-1].failure is not None:
+                rest = len(statements) - len(outcomes)
+                outcomes.extend(Outcome("", [], None, _SKIPPED) for _ in range(rest))
+                break
+        return outcomes
+
+    def groups(self, groups: Sequence[Sequence[str]], *, prepare: bool = False) -> list[Outcome]:
+        """Runs groups of statements, each group up to a sync: after a failure the rest of its own
+        group is skipped. Returns the outcomes of all statements, flat.
+
+        With ``prepare`` a text that was seen before is prepared once and then only executed.
+        """
+        begun = perf_counter()
+        outcomes: list[Outcome] = []
+        chunk: list[Sequence[str]] = []
+        size = 0
+        try:
+            for group in groups:
+                chunk.append(group)
+                size += len(group)
+                if size >= _BATCH:
+                    outcomes += self._chunk(chunk, prepare=prepare)
+                    chunk, size = [], 0
+            if chunk:
+                outcomes += self._chunk(chunk, prepare=prepare)
+        except psycopg.OperationalError as error:
+            raise ServerLostError(
+                f"the connection to the server was lost: {str(error).strip()}",
+                hint="the server's log says why; start again, with --seed to repeat this run",
+            ) from error
+        finally:
+            self.clock.database += perf_counter() - begun
+            self.clock.statements += len(outcomes)
+        return outcomes
+
+    def _chunk(self, groups: Sequence[Sequence[str]], *, prepare: bool) -> list[Outcome]:
+        pg = self._pg
+        pg.nonblocking = 0
+        pg.enter_pipeline_mode()
+        parsed: list[list[bool]] = []
+        for group in groups:
+            parsed.append([self._send(pg, s.encode(), prepare=prepare) for s in group])
+            pg.pipeline_sync()
+        outcomes: list[Outcome] = []
+        for group_parsed in parsed:
+            for first in group_parsed:
+                before = _read(pg) if first else None
+                outcome = _read(pg)
+                if before is not None and before.failure is not None:
+                    outcome = before
+                outcomes.append(outcome)
+            _read_sync(pg)
+        pg.exit_pipeline_mode()
+        pg.nonblocking = 1
+        return outcomes
+
+    def _send(self, pg: pq_abc.PGconn, text: bytes, *, prepare: bool) -> bool:
+        """Sends one statement; True if a Parse of its own went before it."""
+        name = self._prepared.get(text) if prepare else None
+        if name is not None:
+            pg.send_query_prepared(name, None)
+            return False
+        if not prepare or text not in self._seen or len(self._prepared) >= _MAX_PREPARED:
+            if prepare:
+                self._seen.add(text)
+            pg.send_query_params(text, None)
+            return False
+        name = f"tf{len(self._prepared)}".encode()
+        self._prepared[text] = name
+        pg.send_prepare(name, text)
+        pg.send_query_prepared(name, None)
+        return True
+
+
+def _read(pg: pq_abc.PGconn) -> Outcome:
+    """Reads the one result of a statement and its end."""
+    result = pg.get_result()
+    if result is None:
+        raise psycopg.OperationalError(pg.get_error_message() or "a result is missing")
+    status = result.status
+    if status in _OK:
+        outcome = Outcome((result.command_status or b"").decode(), _rows(result), result)
+    elif status == pq.ExecStatus.PIPELINE_ABORTED:
+        outcome = Outcome("", [], None, _SKIPPED)
+    else:
+        failure = _failure(result)
+        if failure.sqlstate[:3] == "57P" or not failure.sqlstate:
+            raise psycopg.OperationalError(failure.message)
+        outcome = Outcome("", [], None, failure)
+    if pg.get_result() is not None:
+        raise psycopg.OperationalError("a statement had more than one result")
+    return outcome
+
+
+def _read_sync(pg: pq_abc.PGconn) -> None:
+    result = pg.get_result()
+    if result is None or result.status != pq.ExecStatus.PIPELINE_SYNC:
+        raise psycopg.OperationalError(pg.get_error_message() or "a sync point is missing")
+
+
+def _rows(result: pq_abc.PGresult) -> list[RawRow]:
+    columns = range(result.nfields)
+    get = result.get_value
+    return [tuple([get(i, j) for j in columns]) for i in range(result.ntuples)]
+
+
+def _failure(result: pq_abc.PGresult) -> Failure:
+    def part(field: pq.DiagnosticField) -> str:
+        return (result.error_field(field) or b"").decode(errors="replace")
+
+    return Failure(
+        sqlstate=part(pq.DiagnosticField.SQLSTATE),
+        message=part(pq.DiagnosticField.MESSAGE_PRIMARY) or result.get_error_message(),
+        detail=part(pq.DiagnosticField.MESSAGE_DETAIL),
+        hint=part(pq.DiagnosticField.MESSAGE_HINT),
+        context=part(pq.DiagnosticField.CONTEXT),
+    )
+
+
+def texts_of(rows: Iterable[RawRow]) -> str:
+    """All values of raw rows as one text, for a search."""
+    return "\n".join(v.decode(errors="replace") for row in rows for v in row if v is not None)

@@ -1,0 +1,1 @@
+"""The declared intent: ownership, rules, principals, predictions. Pure: no I/O."""

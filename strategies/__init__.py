@@ -1,0 +1,1 @@
+"""Hypothesis strategies for worlds, principals and actions. Pure: no I/O."""

@@ -1,0 +1,224 @@
+"""Words that a schema speaks: the literals in its policies, checks, defaults, functions and views.
+
+A policy that says ``visibility = 'internal'`` is only reached by rows that hold that very value.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from tenantfuzz.policies.structure import (
+    Catalog,
+    Relation,
+    RelationName,
+)
+from tenantfuzz.strategies.candidates import literal_values
+from tenantfuzz.strategies.checks import Literal, literal_text, literals_of, parse_expression
+from tenantfuzz.strategies.values import UnknownType, maker_of
+
+MOST = 12
+"""Literals kept for a column."""
+
+_UUID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", re.I)
+_COMPARED = re.compile(
+    r"""(?:\b[a-z_]\w*\.)?"?\b([a-z_]\w*)"?(?:::\w+)?\s*(?:=|<>|!=|>=|<=|>|<|\bIS\s+DISTINCT\s+FROM)\s*
+        (?:'((?:[^']|'')*)'|(-?\d+(?:\.\d+)?)\b|\b(true|false)\b)""",
+    re.I | re.X,
+)
+_LISTED = re.compile(r""""?\b([a-z_]\w*)"?\s*(?:NOT\s+)?IN\s*\(\s*('[^()]*')\s*\)""", re.I)
+_STRINGS = re.compile(r"'((?:[^']|'')*)'")
+_WORDS = re.compile(r"[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dictionary:
+    """Literals by the column that they are compared with, and all others by type.
+
+    ``columns`` maps relation and column to input texts of the column's type, in order of
+    appearance; ``loose`` maps ``text``, ``number``, ``uuid`` and ``bool`` to texts; ``reads`` maps
+    each relation to those of its columns that decide verdicts.
+    """
+
+    columns: Mapping[tuple[RelationName, str], tuple[str, ...]] = field(default_factory=dict)
+    loose: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    reads: Mapping[RelationName, frozenset[str]] = field(default_factory=dict)
+
+    def for_column(self, relation: Relation | RelationName, column: str) -> tuple[str, ...]:
+        """The literals that anything in the schema compares that column with."""
+        name = relation.name if isinstance(relation, Relation) else relation
+        return self.columns.get((name, column), ())
+
+    def policy_columns(self, relation: Relation | RelationName) -> frozenset[str]:
+        """The columns that a policy, or a function that a policy calls, reads there."""
+        name = relation.name if isinstance(relation, Relation) else relation
+        return self.reads.get(name, frozenset())
+
+
+class _Collector:
+    """Gathers literals and reads; one for each build."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+        self.literals: dict[tuple[RelationName, str], list[Literal]] = defaultdict(list)
+        self.loose: dict[str, list[str]] = defaultdict(list)
+        self.reads: dict[RelationName, set[str]] = defaultdict(set)
+
+    def expression(self, text: str, home: Relation | None, *, deciding: bool) -> None:
+        """Takes in a condition on rows of ``home``; ``deciding``: it is a policy's."""
+        tree = parse_expression(text)
+        if tree is None:
+            if home is not None:
+                self.body(text, [home], deciding=deciding)
+            return
+        self.tree(tree, home, deciding=deciding)
+
+    def tree(self, tree: exp.Expression, home: Relation | None, *, deciding: bool) -> None:
+        """Takes in a syntax tree: its comparisons, its other literals, what it reads."""
+        tables = self._tables(tree)
+        for literal in literals_of(tree):
+            for relation in self._owners(literal.table, literal.column, tables, home):
+                self.literals[relation.name, literal.column].append(literal)
+        for node in tree.find_all(exp.Literal):
+            self._loose(str(node.this), is_string=bool(node.args.get("is_string")))
+        if deciding:
+            for column in tree.find_all(exp.Column):
+                for relation in self._owners(column.table, column.name, tables, home):
+                    self.reads[relation.name].add(column.name)
+
+    def body(self, text: str, relations: Iterable[Relation], *, deciding: bool) -> None:
+        """Takes in a function's body, by patterns alone."""
+        relations = list(relations)
+        pairs: list[tuple[str, str]] = []
+        for column, quoted, number, truth in _COMPARED.findall(text):
+            pairs.append((column, number or truth.lower() or quoted.replace("''", "'")))
+        for column, listed in _LISTED.findall(text):
+            pairs += [(column, item.replace("''", "'")) for item in _STRINGS.findall(listed)]
+        for column, value in pairs:
+            for relation in relations:
+                if relation.column(column) is not None:
+                    self.literals[relation.name, column].append(Literal(column, "", value))
+        for item in _STRINGS.findall(text):
+            self._loose(item.replace("''", "'"), is_string=True)
+        if deciding:
+            words = set(_WORDS.findall(text))
+            for relation in relations:
+                self.reads[relation.name] |= {c.name for c in relation.columns} & words
+
+    def mentioned(self, text: str) -> list[Relation]:
+        """The relations whose names stand in ``text``."""
+        words = set(_WORDS.findall(text))
+        return [r for r in self.catalog.relations.values() if r.name.name in words]
+
+    def _loose(self, text: str, *, is_string: bool) -> None:
+        if not is_string:
+            self.loose["number"].append(text)
+        elif _UUID.match(text):
+            self.loose["uuid"].append(text)
+        elif 0 < len(text) <= 64 and text.isprintable():
+            self.loose["text"].append(text)
+
+    def _tables(self, tree: exp.Expression) -> dict[str, Relation]:
+        tables: dict[str, Relation] = {}
+        for node in tree.find_all(exp.Table):
+            found = self.catalog.find(f"{node.db}.{node.name}" if node.db else node.name)
+            if found is not None:
+                tables.setdefault(node.alias_or_name, self.catalog.relations[found])
+        return tables
+
+    def _owners(
+        self, table: str, column: str, tables: Mapping[str, Relation], home: Relation | None
+    ) -> Iterator[Relation]:
+        """The relations that a column in an expression may belong to."""
+        if table:
+            found = tables.get(table)
+            if found is None and home is not None and home.name.name == table:
+                found = home
+            if found is not None and found.column(column) is not None:
+                yield found
+            return
+        if home is not None and home.column(column) is not None:
+            yield home
+            return
+        yield from (r for r in tables.values() if r.column(column) is not None)
+
+
+def build_dictionary(catalog: Catalog) -> Dictionary:
+    """Reads all literals of the schema, and which columns its policies look at."""
+    collector = _Collector(catalog)
+    called: set[str] = set()
+    for relation in catalog.relations.values():
+        for policy in relation.policies:
+            for text in filter(None, (policy.using, policy.check)):
+                collector.expression(text, relation, deciding=True)
+                called |= set(_WORDS.findall(text))
+        for check in relation.checks:
+            collector.expression(check.expression, relation, deciding=False)
+        for column in relation.columns:
+            tree = parse_expression(column.default) if column.default else None
+            default = literal_text(tree) if tree is not None else None
+            if default:
+                literal = Literal(column.name, "", default)
+                collector.literals[relation.name, column.name].append(literal)
+        for trigger in relation.triggers:
+            collector.body(
+                trigger.source, [relation, *collector.mentioned(trigger.source)], deciding=False
+            )
+        if relation.definition:
+            view = _parse_query(relation.definition)
+            if view is not None:
+                collector.tree(view, None, deciding=False)
+    deciding = _helpers(catalog, called)
+    for function in catalog.functions:
+        if function.source:
+            mentioned = collector.mentioned(function.source)
+            collector.body(function.source, mentioned, deciding=function.name in deciding)
+    return Dictionary(
+        columns={
+            key: texts
+            for key, literals in collector.literals.items()
+            if (texts := _texts(catalog.relations[key[0]], key[1], literals))
+        },
+        loose={kind: tuple(dict.fromkeys(texts)) for kind, texts in collector.loose.items()},
+        reads={name: frozenset(columns) for name, columns in collector.reads.items()},
+    )
+
+
+def _helpers(catalog: Catalog, called: set[str]) -> set[RelationName]:
+    """The functions that policies call, and those that these call in turn."""
+    helpers: set[RelationName] = set()
+    words = set(called)
+    while True:
+        found = [f for f in catalog.functions if f.name.name in words and f.name not in helpers]
+        if not found:
+            return helpers
+        for function in found:
+            helpers.add(function.name)
+            words |= set(_WORDS.findall(function.source))
+
+
+@lru_cache(maxsize=1024)
+def _parse_query(text: str) -> exp.Expression | None:
+    try:
+        tree = sqlglot.parse_one(text, dialect="postgres")
+    except (SqlglotError, RecursionError):
+        return None
+    return tree if isinstance(tree, exp.Expression) else None
+
+
+def _texts(relation: Relation, column: str, literals: list[Literal]) -> tuple[str, ...]:
+    found = relation.column(column)
+    if found is None:
+        return ()
+    # Size and pattern bounds are for those who check; they are no words of the schema.
+    spoken = [x for x in literals if x.how in ("value", "element", "key", "like")]
+    try:
+        make = maker_of(found.type)
+    except UnknownType:
+        return ()
+    return tuple(dict.fromkeys(literal_values(found.type, spoken, make)))[:MOST]

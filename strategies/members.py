@@ -1,0 +1,250 @@
+"""Users and memberships: who there is in a world, and which memberships make what of them."""
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from tenantfuzz.policies.model import DEFAULT_KIND, Kind, Model, OwnershipKind
+from tenantfuzz.policies.structure import Catalog, Column, Relation, TypeCategory
+from tenantfuzz.policies.world import Values
+from tenantfuzz.strategies.checks import literals_of, parse_expression
+from tenantfuzz.strategies.conditions import Truth, truth_of
+from tenantfuzz.strategies.ordering import nullable
+from tenantfuzz.strategies.plan import Joining, Plan
+from tenantfuzz.strategies.values import uuid_text
+
+_TRIED = 2000  # combinations of candidate values that are looked at
+UNCLEAR_JOININGS = 6  # memberships per tenant where the kinds' predicates are not understood
+_PAST = "2024-01-15 12:00:00+00"
+_FUTURE = "2099-01-01 00:00:00+00"
+_SUBSELECT = re.compile(r"\bselect\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A user to be made, with memberships: pairs of a tenant's number and what it looks like.
+
+    ``number`` counts the users of a world; ``natural`` is equal for the users of different
+    tenants that correspond to one another.
+    """
+
+    number: int
+    natural: int
+    memberships: tuple[tuple[int, Joining], ...] = ()
+
+    @property
+    def active_in(self) -> tuple[int, ...]:
+        """The numbers of the tenants in which a membership is in force."""
+        return tuple(tenant for tenant, joining in self.memberships if joining.active)
+
+
+def plan_people(
+    plan: Plan, tenants: int, *, kinds: bool, dual: bool, outsider: bool, former: bool
+) -> tuple[Person, ...]:
+    """The users of a world of so many tenants, in the order in which they are made.
+
+    Each tenant gets one user per kind (``kinds``; else one); then follow the user of two tenants,
+    the outsider and the former member, as far as the schema has room for them.
+    """
+    model = plan.model
+    if model.memberships is None and model.users is None:
+        return ()
+    joinings = plan.joinings if kinds else plan.joinings[-1:]
+    people: list[Person] = []
+
+    def add(natural: int, *memberships: tuple[int, Joining]) -> None:
+        people.append(Person(len(people), natural, memberships))
+
+    for tenant in range(tenants):
+        for natural, joining in enumerate(joinings):
+            add(natural, (tenant, joining))
+    if not joinings:
+        return tuple(people)
+    ordinary, natural = joinings[-1], len(joinings)
+    if dual and tenants > 1 and not lives_in_users(model):
+        add(natural, (0, ordinary), (1, ordinary))
+    if outsider and can_be_outside(plan.catalog, model):
+        add(natural + 1)
+    if former:
+        if plan.former is not None:
+            add(natural + 2, (min(1, tenants - 1), plan.former))
+        elif not lives_in_users(model) and can_be_outside(plan.catalog, model):
+            add(natural + 2)
+    return tuple(people)
+
+
+def lives_in_users(model: Model) -> bool:
+    """Whether a membership is a row of the users table itself."""
+    return (
+        model.users is not None
+        and model.memberships is not None
+        and model.memberships.relation == model.users
+    )
+
+
+def tenant_column_of_users(model: Model) -> str | None:
+    """The column of the users table that holds the user's tenant, if there is one."""
+    if model.users is None:
+        return None
+    if model.memberships is not None and model.memberships.relation == model.users:
+        return model.memberships.tenant
+    ownership = model.owner_of(model.users)
+    return ownership.column if ownership.kind is OwnershipKind.COLUMN else None
+
+
+def can_be_outside(catalog: Catalog, model: Model) -> bool:
+    """Whether there can be a user of no tenant."""
+    column = tenant_column_of_users(model)
+    if model.users is None or column is None:
+        return model.memberships is not None
+    return nullable(catalog.relations[model.users], column)
+
+
+def plan_joinings(catalog: Catalog, model: Model) -> tuple[tuple[Joining, ...], Joining | None]:
+    """The memberships that each tenant gets, one per kind, and the one that is not in force.
+
+    Where the predicates of the kinds are not understood (sub-selects, functions), the memberships
+    run through combinations of the values that the predicates name; which kind each of them makes
+    is for the server to say.
+    """
+    memberships = model.memberships
+    if memberships is None or memberships.relation not in catalog.relations:
+        return (Joining(DEFAULT_KIND, {}),), None
+    relation = catalog.relations[memberships.relation]
+    kinds = [k for k in model.kinds if k.source is None] or [Kind(DEFAULT_KIND)]
+    predicates = [k.where for k in kinds if k.where is not None]
+    if memberships.active is not None:
+        predicates.append(memberships.active)
+    taken = {memberships.user, memberships.tenant}
+    taken |= {c for key in relation.foreign_keys for c in key.columns}
+    candidates = _candidates(relation, predicates, taken)
+    combinations = list(itertools.islice(_combinations(candidates), _TRIED))
+    verdicts = [_Verdict.of(relation, v, kinds, memberships.active) for v in combinations]
+    unclear = any(
+        verdict.active is Truth.UNKNOWN or Truth.UNKNOWN in verdict.kinds for verdict in verdicts
+    )
+    if unclear:
+        count = min(UNCLEAR_JOININGS, max(len(kinds), len(combinations)))
+        some = tuple(Joining("", combinations[at % len(combinations)]) for at in range(count))
+        return some, _inactive(verdicts)
+    made = [
+        Joining(kind.name, found.values)
+        for at, kind in enumerate(kinds)
+        if (found := next((v for v in verdicts if v.is_first(at)), None)) is not None
+    ]
+    return tuple(made) or (Joining(DEFAULT_KIND, {}),), _inactive(verdicts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What the predicates say of one combination of values."""
+
+    values: Values
+    kinds: tuple[Truth, ...]
+    active: Truth
+
+    @classmethod
+    def of(
+        cls, relation: Relation, values: Values, kinds: Sequence[Kind], active: str | None
+    ) -> "_Verdict":
+        return cls(
+            values,
+            tuple(_judge(relation, kind.where, values) for kind in kinds),
+            _judge(relation, active, values),
+        )
+
+    def is_first(self, at: int) -> bool:
+        """Whether a membership in force with these values is of the kind at this place."""
+        return (
+            self.active is Truth.YES
+            and next((n for n, verdict in enumerate(self.kinds) if verdict is Truth.YES), None)
+            == at
+        )
+
+
+def _judge(relation: Relation, predicate: str | None, values: Values) -> Truth:
+    if predicate is None:
+        return Truth.YES
+    return Truth.UNKNOWN if _SUBSELECT.search(predicate) else truth_of(relation, predicate, values)
+
+
+def _inactive(verdicts: Sequence[_Verdict]) -> Joining | None:
+    found = next((v for v in verdicts if v.active is Truth.NO), None)
+    return None if found is None else Joining("", found.values, active=False)
+
+
+def _candidates(
+    relation: Relation, predicates: Sequence[str], taken: set[str]
+) -> dict[str, list[str | None]]:
+    """For each column that a predicate reads, values worth trying, the most ordinary first."""
+    read: list[str] = []
+    named: dict[str, list[str]] = {}
+    trees = [t for p in predicates if (t := parse_expression(p)) is not None]
+    for tree in trees:
+        read += [name for name in _read_columns(tree) if name not in read]
+        for literal in literals_of(tree):
+            if literal.how == "value":
+                named.setdefault(literal.column, []).append(literal.text)
+    for check in relation.checks:
+        tree_of_check = parse_expression(check.expression)
+        for literal in literals_of(tree_of_check) if tree_of_check is not None else ():
+            if literal.how == "value" and literal.column in read:
+                named.setdefault(literal.column, []).append(literal.text)
+    candidates: dict[str, list[str | None]] = {}
+    for name in read:
+        column = relation.column(name)
+        if column is None or name in taken or column.generated:
+            continue
+        values: list[str | None] = [*_typical(column), *named.get(name, ())]
+        if column.type.base in ("text", "varchar", "citext", "bpchar") and not relation.checks:
+            values.append("ordinary")
+        if nullable(relation, name):
+            # An absent time is the ordinary case (deleted_at); an absent word is not.
+            values.insert(0 if _is_time(column) else len(values), None)
+        candidates[name] = list(dict.fromkeys(values)) or [None]
+    return {name: values for name, values in candidates.items() if values != [None]}
+
+
+def _read_columns(tree: object) -> Iterator[str]:
+    from sqlglot import exp
+
+    if isinstance(tree, exp.Expression):
+        for column in tree.find_all(exp.Column):
+            yield column.name
+
+
+def _is_time(column: Column) -> bool:
+    return column.type.base in ("timestamptz", "timestamp", "date")
+
+
+def _typical(column: Column) -> list[str]:
+    if column.type.category is TypeCategory.ENUM:
+        return list(column.type.labels)
+    if column.type.base == "bool":
+        return ["true", "false"] if "true" in (column.default or "") else ["false", "true"]
+    if _is_time(column):
+        width = 10 if column.type.base == "date" else 19 if column.type.base == "timestamp" else 22
+        return [_FUTURE[:width], _PAST[:width]] if "expire" in column.name else [_PAST[:width]]
+    return []
+
+
+def _combinations(
+    candidates: Mapping[str, Sequence[str | None]],
+) -> Iterator[dict[str, str | None]]:
+    names = list(candidates)
+    for values in itertools.product(*candidates.values()):
+        yield dict(zip(names, values, strict=True))
+
+
+def made_up_user(catalog: Catalog, model: Model, number: int) -> str:
+    """An id for a user that no table holds, of the type of the column that memberships name."""
+    memberships = model.memberships
+    relation = catalog.relations.get(memberships.relation) if memberships is not None else None
+    column = relation.column(memberships.user) if relation and memberships else None
+    base = column.type.base if column is not None else "text"
+    if base == "uuid":
+        return uuid_text(number, 7)
+    if base in ("int2", "int4", "int8", "numeric"):
+        return str(1001 + number)
+    return f"user-{number + 1}"

@@ -1,0 +1,117 @@
+"""A plan: all that is decided about populating a schema before any world is drawn."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tenantfuzz.policies.model import Model
+from tenantfuzz.policies.structure import Catalog, ForeignKey, RelationKind, RelationName
+from tenantfuzz.policies.world import Values
+from tenantfuzz.strategies.dictionary import Dictionary
+
+POPULATED_KINDS = (RelationKind.TABLE, RelationKind.PARTITIONED)
+"""The kinds of relation that rows are made for; the others show rows of these."""
+
+
+class Unpopulated(Exception):  # noqa: N818  (it is a verdict on a relation, no failure)
+    """A relation for which no row can be made; ``reason`` completes "untested, because it …"."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A foreign key of one relation as generation sees it.
+
+    ``hard``: no NULL can avoid it. ``owning``: the row belongs to the tenants of the row that it
+    points at. ``late``: its target comes later in the order, so it starts as NULL and a fix-up
+    sets it. ``ahead``: its target comes later and it cannot be NULL; but nothing checks it before
+    the end of the transaction, so the key of a row to come is reserved for it.
+    """
+
+    key: ForeignKey
+    hard: bool
+    owning: bool = False
+    late: bool = False
+    ahead: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """How memberships of one sort look: the values that make them so, and whether in force."""
+
+    kind: str
+    values: Values
+    active: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which relations are populated, in which order, out of what.
+
+    ``order`` lists the relations that hold generated rows, parents first. ``existing`` are rows
+    that the schema itself inserted. ``overrides`` is as configured; ``values`` the same by
+    relation and column. ``variants`` counts how often the server refused rows of a relation: each
+    count shifts the choices. ``unpopulated`` says why a relation stays empty. ``leaves`` holds for
+    each partitioned root one mapping of key columns to values per leaf. ``cycling`` holds the
+    values of the columns that decide verdicts. ``joinings`` are the memberships that each tenant
+    gets (one per kind), ``former`` the one that no longer counts, where a predicate can tell.
+    """
+
+    catalog: Catalog
+    model: Model
+    order: tuple[RelationName, ...]
+    existing: Mapping[RelationName, tuple[Values, ...]]
+    dictionary: Dictionary | None
+    overrides: Mapping[str, Sequence[str]]
+    variants: Mapping[RelationName, int]
+    unpopulated: Mapping[RelationName, str]
+    links: Mapping[RelationName, tuple[Link, ...]]
+    values: Mapping[RelationName, Mapping[str, tuple[str, ...]]]
+    leaves: Mapping[RelationName, tuple[Mapping[str, str], ...]]
+    cycling: Mapping[RelationName, Mapping[str, tuple[str, ...]]]
+    joinings: tuple[Joining, ...] = ()
+    former: Joining | None = None
+
+    def preferred(self, name: RelationName, turn: int, rotation: int) -> dict[str, str | None]:
+        """Values that a row with this ``turn`` would rather have, by column.
+
+        Columns that decide verdicts run through their values: without a ``rotation`` each alone,
+        the others as they ordinarily are; else mixed. Rows of a partitioned table run through its
+        leaves. Configured values win. After a refusal every other variant does without the first.
+        """
+        values: dict[str, str | None] = {}
+        cycling = self.cycling.get(name, {})
+        if self.variants.get(name, 0) % 2:
+            pass
+        elif rotation:
+            for place, (column, options) in enumerate(cycling.items(), start=1):
+                at = (turn * place + rotation * (place + 1)) % (len(options) + 1)
+                if at:
+                    values[column] = options[at - 1]
+        elif singles := _singles(cycling):
+            at = turn % (len(singles) + 1)
+            if at:
+                column, value = singles[at - 1]
+                values[column] = value
+        if leaves := self.leaves.get(name):
+            values |= leaves[turn % len(leaves)]
+        for column, given in self.values.get(name, {}).items():
+            values[column] = given[turn % len(given)]
+        return values
+
+    def variety(self, name: RelationName) -> int:
+        """How many rows it takes to show each value of the deciding columns, and the ordinary."""
+        return 1 + len(_singles(self.cycling.get(name, {})))
+
+
+def _singles(cycling: Mapping[str, tuple[str, ...]]) -> list[tuple[str, str]]:
+    """Pairs of column and value: the first values of all columns, then the second ones, …"""
+    longest = max(map(len, cycling.values()), default=0)
+    return [
+        (column, options[at])
+        for at in range(longest)
+        for column, options in cycling.items()
+        if at < len(options)
+    ]

@@ -1,0 +1,283 @@
+"""Which rows a world has: tenants, people, and each tenant's share of every relation."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tenantfuzz.policies.model import OwnershipKind
+from tenantfuzz.policies.structure import RelationName
+from tenantfuzz.policies.world import World
+from tenantfuzz.strategies.building import Builder, Wish
+from tenantfuzz.strategies.members import (
+    Person,
+    lives_in_users,
+    made_up_user,
+    plan_people,
+    tenant_column_of_users,
+)
+from tenantfuzz.strategies.ordering import nullable
+
+_MOST_USERS = 4  # rows of one relation and tenant that are made for its users, at most
+_MOST_VALUES = 8  # that are made for the values of deciding columns
+_MOST_LEAVES = 6  # that are made for partitions
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How large a world is, and which edge cases it holds.
+
+    ``tenants`` counts those with rows; ``empty_tenant`` adds one without. ``kinds`` makes a user
+    for every tenant and kind of membership, else one for every tenant. ``rows`` is the number of
+    rows by relation and tenant; from 2 on there are more where they show something: one for each
+    user, value of a deciding column, or partition. ``null_owner`` adds rows whose owner is NULL.
+    """
+
+    tenants: int = 3
+    empty_tenant: bool = True
+    rows: int = 2
+    kinds: bool = True
+    dual: bool = True
+    outsider: bool = True
+    former: bool = True
+    null_owner: bool = True
+    shared: int = 2
+    private: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is chosen for one relation: rows more than the shape says, and the first parent and
+    the first value of deciding columns to take."""
+
+    more: int = 0
+    parent: int = 0
+    value: int = 0
+
+    MORE: ClassVar = 3
+    PARENTS: ClassVar = 4
+    VALUES: ClassVar = 24
+
+    @classmethod
+    def decode(cls, number: int) -> "Decision":
+        """The decision behind a number in ``range(MORE * PARENTS * VALUES)``; 0 is simplest."""
+        rest, more = divmod(number, cls.MORE)
+        value, parent = divmod(rest, cls.PARENTS)
+        return cls(more, parent, value)
+
+
+class Populator:
+    """Fills a builder with the rows of one world."""
+
+    def __init__(
+        self, builder: Builder, shape: Shape, decide: Callable[[RelationName], Decision]
+    ) -> None:
+        self._builder = builder
+        self._plan = builder.plan
+        self._model = builder.plan.model
+        self._shape = shape
+        self._decide = decide
+        self._tenants: list[str] = []
+        self._tenant_ordinals: list[int | None] = []
+        self._people: tuple[Person, ...] = ()
+        self._users: list[str] = []
+        self._user_ordinals: list[int | None] = []
+
+    def world(self) -> World:
+        """Make all rows, in an order in which they can be inserted."""
+        builder = self._builder
+        self._name_tenants()
+        builder.stock.add_existing(self._tenants)
+        self._name_people()
+        memberships = self._model.memberships
+        makers: dict[RelationName | None, Callable[[RelationName], None]] = {
+            self._model.tenants: self._make_tenants,
+            memberships.relation if memberships is not None else None: self._make_memberships,
+        }
+        # Where memberships live in the users table, its rows are users first of all.
+        makers[self._model.users] = self._make_users
+        for name in self._plan.order:
+            decision = self._decide(name)
+            builder.turns[name] = decision.value
+            make = makers.get(name)
+            if make is not None:
+                make(name)
+            else:
+                self._make_rows(name, decision)
+        builder.finish()
+        return World(
+            tuple(builder.rows), tuple(builder.fixups), tuple(self._tenants), tuple(self._users)
+        )
+
+    # Tenants and people have their keys before their rows, so that others can refer to them.
+
+    def _name_tenants(self) -> None:
+        model, shape = self._model, self._shape
+        wanted = shape.tenants + shape.empty_tenant
+        name, key = model.tenants, model.tenant_key
+        if name is None or key is None:
+            enough = len(model.tenant_values) > shape.tenants
+            self._tenants = list(model.tenant_values[: wanted if enough else shape.tenants])
+            return
+        if name not in self._plan.order:
+            rows = self._plan.existing.get(name, ())
+            self._tenants = [v for row in rows if (v := row.get(key)) is not None][:wanted]
+            return
+        self._tenants, self._tenant_ordinals = self._keys(name, key, wanted)
+
+    def _keys(
+        self, name: RelationName, key: str, wanted: int
+    ) -> tuple[list[str], list[int | None]]:
+        values: list[str] = []
+        ordinals: list[int | None] = []
+        for _ in range(wanted):
+            made = self._builder.key_ahead(name, (key,), {})
+            if made is None:
+                break
+            ordinal, fixed = made
+            value = fixed[key]
+            if value is not None:
+                values.append(value)
+                ordinals.append(ordinal)
+        return values, ordinals
+
+    def _with_rows(self) -> list[str]:
+        """The tenants that hold rows: all but the empty one."""
+        return self._tenants[: self._shape.tenants]
+
+    def _name_people(self) -> None:
+        shape, model = self._shape, self._model
+        self._people = plan_people(
+            self._plan,
+            len(self._tenants),
+            kinds=shape.kinds,
+            dual=shape.dual,
+            outsider=shape.outsider,
+            former=shape.former,
+        )
+        if model.users in self._plan.order and model.users is not None and model.user_key:
+            count = len(self._people)
+            self._users, self._user_ordinals = self._keys(model.users, model.user_key, count)
+            self._people = self._people[: len(self._users)]
+        else:
+            self._users = [
+                made_up_user(self._plan.catalog, model, person.number) for person in self._people
+            ]
+        self._builder.active = {
+            user: frozenset(self._tenants[t] for t in person.active_in)
+            for user, person in zip(self._users, self._people, strict=True)
+        }
+
+    def _home(self, person: Person) -> str | None:
+        """The first tenant of a person, also where the membership is no longer in force."""
+        return self._tenants[person.memberships[0][0]] if person.memberships else None
+
+    def _make_tenants(self, name: RelationName) -> None:
+        for at, tenant in enumerate(self._tenants):
+            fixed = {str(self._model.tenant_key): tenant}
+            self._builder.make(name, Wish(tenant, 0, 0, at, fixed, self._tenant_ordinals[at]))
+
+    def _make_users(self, name: RelationName) -> None:
+        column = tenant_column_of_users(self._model)
+        for person, user, ordinal in zip(
+            self._people, self._users, self._user_ordinals, strict=True
+        ):
+            home = self._home(person)
+            fixed: dict[str, str | None] = {str(self._model.user_key): user}
+            if lives_in_users(self._model) and person.memberships:
+                fixed |= person.memberships[0][1].values
+            if column is not None:
+                fixed[column] = home
+            self._builder.make(
+                name, Wish(home, person.natural, person.natural, person.natural, fixed, ordinal)
+            )
+
+    def _make_memberships(self, name: RelationName) -> None:
+        memberships = self._model.memberships
+        if memberships is None:
+            return
+        for person, user in zip(self._people, self._users, strict=True):
+            for at, joining in person.memberships:
+                tenant = self._tenants[at]
+                fixed = {**joining.values, memberships.user: user, memberships.tenant: tenant}
+                self._builder.make(
+                    name, Wish(tenant, person.natural, person.natural, person.natural, fixed)
+                )
+
+    # The other relations.
+
+    def _make_rows(self, name: RelationName, decision: Decision) -> None:
+        ownership = self._model.owner_of(name)
+        match ownership.kind:
+            case OwnershipKind.USER | OwnershipKind.MEMBERS if ownership.column and self._users:
+                self._make_for_users(name, ownership.column)
+            case OwnershipKind.SHARED:
+                for at in range(self._shape.shared):
+                    self._builder.make(name, Wish(None, at, at + decision.parent, at))
+            case OwnershipKind.PRIVATE:
+                for at in range(self._shape.private):
+                    self._make_private(name, at)
+            case OwnershipKind.UNCLASSIFIED:
+                pass  # made where another relation's row needs one
+            case _:
+                self._make_for_tenants(name, decision)
+
+    def _make_private(self, name: RelationName, at: int) -> None:
+        """A private row may still speak about a tenant (jobs, outboxes): then about the first."""
+        if self._builder.make(name, Wish(None, at, at, at)) is None and self._tenants:
+            self._builder.make(name, Wish(self._tenants[0], at, at, at))
+
+    def _make_for_users(self, name: RelationName, column: str) -> None:
+        for person, user in zip(self._people, self._users, strict=True):
+            if any(r.values.get(column) == user for r in self._builder.stock.records.get(name, ())):
+                continue  # it was made as a parent of another row
+            wish = Wish(
+                self._home(person), person.natural, person.natural, person.natural, {column: user}
+            )
+            self._builder.make(name, wish)
+
+    def _make_for_tenants(self, name: RelationName, decision: Decision) -> None:
+        ownership = self._model.owner_of(name)
+        builder = self._builder
+        for tenant in self._with_rows():
+            by_column = ownership.kind is OwnershipKind.COLUMN and ownership.column is not None
+            fixed = {str(ownership.column): tenant} if by_column else {}
+            promised = builder.reserved(name, tenant)
+            for at in range(max(self._count(name, tenant) + decision.more, len(promised))):
+                turn = at + decision.parent
+                wish = Wish(tenant, at, turn, at, fixed)
+                if at < len(promised):
+                    ordinal, key = promised[at]
+                    wish = Wish(tenant, at, turn, at, {**key, **fixed}, ordinal)
+                if builder.make(name, wish) is None and at >= len(promised):
+                    break
+        if self._shape.null_owner:
+            self._make_without_owner(name)
+
+    def _count(self, name: RelationName, tenant: str) -> int:
+        count = self._shape.rows
+        if count < 2:
+            return count
+        model = self._model
+        memberships = model.memberships.relation if model.memberships is not None else None
+        people = {memberships, model.users} | {
+            n
+            for n, o in model.ownership.items()
+            if o.kind in (OwnershipKind.USER, OwnershipKind.MEMBERS)
+        }
+        if any(k.key.target in people for k in self._plan.links.get(name, ())):
+            members = sum(tenant in tenants for tenants in self._builder.active.values())
+            count = max(count, min(members, _MOST_USERS))
+        count = max(count, min(self._plan.variety(name), _MOST_VALUES))
+        return max(count, min(len(self._plan.leaves.get(name, ())), _MOST_LEAVES))
+
+    def _make_without_owner(self, name: RelationName) -> None:
+        """The edge row that belongs to nobody, where the schema lets there be one."""
+        ownership = self._model.owner_of(name)
+        relation = self._plan.catalog.relations[name]
+        columns: set[str] = set()
+        if ownership.kind is OwnershipKind.COLUMN and ownership.column is not None:
+            columns = {ownership.column}
+        elif ownership.kind is OwnershipKind.VIA:
+            columns = {c for way in ownership.ways for c in way.columns}
+        if columns and all(nullable(relation, c) for c in columns):
+            self._builder.make(name, Wish(None, fixed=dict.fromkeys(columns)))

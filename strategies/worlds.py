@@ -1,0 +1,152 @@
+"""Worlds: designed ones, drawn ones, and further rows as an attacker would write them."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import replace
+
+from hypothesis import strategies as st
+
+from tenantfuzz.policies.model import OwnershipKind
+from tenantfuzz.policies.structure import ForeignKey, RelationName
+from tenantfuzz.policies.world import Row, World
+from tenantfuzz.strategies.building import Builder, Wish
+from tenantfuzz.strategies.picking import HypothesisPick, Pick, SeededPick, SimplestPick
+from tenantfuzz.strategies.plan import Plan, Unpopulated
+from tenantfuzz.strategies.populating import Decision, Populator, Shape
+from tenantfuzz.strategies.standing import standing_of
+
+__all__ = [
+    "Shape",
+    "Unpopulated",
+    "build_world",
+    "candidate_row",
+    "designed_worlds",
+    "parents_of",
+    "worlds",
+]
+
+_SEEDS = 1 << 16
+_DRAWN = 32  # decisions of their own; relations beyond share them
+_DECISIONS = Decision.MORE * Decision.PARENTS * Decision.VALUES
+_BEYOND = 3000  # ordinals of candidate rows, beyond those of a world's own rows
+_SALTS = 20  # numbers that are tried for one candidate row
+
+
+def build_world(plan: Plan, pick: Pick, shape: Shape) -> World:
+    """One world of this shape. ``pick`` makes one choice for the payload and one for each of at
+    most 32 relations; the simplest give the shape's own number of rows."""
+    seed = pick(_SEEDS)
+    decisions = [Decision.decode(pick(_DECISIONS)) for _ in plan.order[:_DRAWN]]
+    places = {name: at % _DRAWN for at, name in enumerate(plan.order)}
+    # Seed 0 stands for the simplest payload, so that worlds shrink to plain values.
+    payload: Pick = SeededPick(random.Random(seed)) if seed else SimplestPick()
+    builder = Builder(plan, payload, number=seed)
+    return Populator(builder, shape, lambda name: decisions[places[name]]).world()
+
+
+def designed_worlds(plan: Plan, *, seed: int, count: int = 3) -> tuple[World, ...]:
+    """The worlds of the sweep: the first of simplest values, the others seeded.
+
+    Same plan and seed: same worlds.
+    """
+    picks: list[Pick] = [SimplestPick()]
+    picks += [SeededPick(random.Random(f"{seed}/{at}")) for at in range(1, count)]
+    return tuple(build_world(plan, pick, Shape()) for pick in picks[:count])
+
+
+def worlds(plan: Plan) -> st.SearchStrategy[World]:
+    """Worlds of two or three tenants that shrink toward two tenants and one row each."""
+    return _worlds(plan)
+
+
+@st.composite
+def _worlds(draw: st.DrawFn, plan: Plan) -> World:
+    pick = HypothesisPick(draw)
+    tenants, edges = 2 + pick(2), pick(1 << 5)
+    shape = Shape(
+        tenants=tenants,
+        empty_tenant=bool(edges & 1),
+        rows=1,
+        dual=bool(edges & 2),
+        outsider=bool(edges & 4),
+        former=bool(edges & 8),
+        null_owner=bool(edges & 16),
+        shared=1,
+    )
+    return build_world(plan, pick, shape)
+
+
+def candidate_row(
+    plan: Plan,
+    world: World,
+    relation: RelationName,
+    *,
+    tenant: str | None,
+    user: str | None = None,
+    pick: Pick,
+    salt: int,
+    fixed: Mapping[str, str | None] = {},
+) -> Row:
+    """A further row as an attacker would insert it: valid, with keys that no row of ``world`` has
+    and parents of ``tenant``; different ``salt`` gives different keys.
+
+    ``user`` fills the columns that hold a row's user (else: some member of the tenant); ``fixed``
+    columns are taken as they are, whatever they break. Raises Unpopulated.
+    """
+    if relation not in plan.catalog.relations:
+        raise Unpopulated(f"{relation} was not found in the catalog")
+    if relation in plan.unpopulated:
+        raise Unpopulated(plan.unpopulated[relation])
+    standing = standing_of(plan, world)
+    owner = _owner_values(plan, relation, tenant, user)
+    mine = _user_values(plan, relation, user)
+    reason = "no valid row was found"
+    for given in [{**owner, **mine, **fixed}, {**owner, **fixed}] if mine else [{**owner, **fixed}]:
+        # A builder of its own for each row: the row then depends on nothing that came before.
+        builder = Builder(plan, pick, number=-1, standing=standing)
+        for attempt in range(_SALTS):
+            number = _BEYOND + salt * _SALTS + attempt
+            builder.number_from(relation, number)
+            draft = builder.draft(relation, Wish(tenant, number, salt, salt, given), closed=True)
+            if draft is not None:
+                return replace(draft.row, tenant=tenant)
+            reason = builder.failures[relation]
+    raise Unpopulated(reason)
+
+
+def _owner_values(
+    plan: Plan, relation: RelationName, tenant: str | None, user: str | None
+) -> dict[str, str | None]:
+    """The columns that say to whom a row belongs."""
+    model = plan.model
+    ownership = model.owner_of(relation)
+    memberships = model.memberships
+    values: dict[str, str | None] = {}
+    if ownership.kind is OwnershipKind.COLUMN and ownership.column is not None:
+        values[ownership.column] = tenant
+    elif ownership.kind is OwnershipKind.USER and ownership.column is not None and user:
+        values[ownership.column] = user
+    if memberships is not None and memberships.relation == relation:
+        values[memberships.tenant] = tenant
+        if user is not None and relation != model.users:
+            values[memberships.user] = user
+    return values
+
+
+def _user_values(plan: Plan, relation: RelationName, user: str | None) -> dict[str, str | None]:
+    """The columns of a row that name a user, with this one."""
+    if user is None:
+        return {}
+    users, key = plan.model.users, plan.model.user_key
+    return {
+        link.key.columns[0]: user
+        for link in plan.links.get(relation, ())
+        if users is not None and link.key.target == users and link.key.target_columns == (key,)
+    }
+
+
+def parents_of(
+    plan: Plan, world: World, relation: RelationName, fk: ForeignKey, *, tenant: str
+) -> tuple[Row, ...]:
+    """The rows of the world that belong to ``tenant`` and that ``fk`` of ``relation`` may name."""
+    return tuple(standing_of(plan, world).rows_of(fk.target, tenant))
