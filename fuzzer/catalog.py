@@ -74,7 +74,7 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't'
   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
                   AND d.objid = c.oid AND d.deptype = 'e')
 ORDER BY n.nspname, c.relname
-"""  # noqa: S608 - a constant of this module
+"""
 
 _COLUMNS = """
 SELECT a.attrelid, a.attname AS name, a.attnum AS number, a.atttypid AS type, a.atttypmod AS mod,
@@ -188,7 +188,7 @@ WHERE n.nspname NOT IN {_SYSTEM} AND n.nspname !~ '^pg_temp' AND p.prokind IN ('
   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass
                   AND d.objid = p.oid AND d.deptype = 'e')
 ORDER BY n.nspname, p.proname, p.oid
-"""  # noqa: S608 - a constant of this module
+"""
 
 
 def read_catalog(connection: psycopg.Connection[Any]) -> Catalog:

@@ -73,7 +73,7 @@ class Judge:
                 done = steps[: index + 1]
                 outcome, found = self._step(standing, step)
                 outcomes.append(outcome)
-                warnings += _warnings(step, outcome)
+                warnings += _warnings(principal, step, outcome)
                 findings += [
                     explain(stage, standing.principal, v, done, outcome, self.ground) for v in found
                 ]
@@ -227,6 +227,7 @@ class Judge:
         returned = _returns(step.sql)
         existence = Existence(stage.catalog, stage.model)
         found: list[Violation] = []
+        before.settle(principal, relation.name)
         if may_be_cut(principal):
             found += self._exists(existence, standing, step, relation)
         outcome = self._run(principal, step.sql)
@@ -250,6 +251,8 @@ class Judge:
         found += contained
         if returned and not contained:
             found += self._returned(standing, step, relation, outcome, state)
+        if not found:
+            found += self._carried(standing, step, relation, outcome, "")
         if not contained:
             self._accept(standing, written, state)
         else:
@@ -395,9 +398,16 @@ def _answer(outcome: Outcome) -> str:
     return f"{len(outcome.rows)} row(s)"
 
 
-def _warnings(step: Step, outcome: Outcome) -> list[tuple[str, str]]:
-    if outcome.failure is not None and outcome.failure.sqlstate == "42P17":
-        return [("TF801", f"{step.operation} on {step.relation}: {outcome.failure.message}")]
+def _warnings(principal: Principal, step: Step, outcome: Outcome) -> list[tuple[str, str]]:
+    failure = outcome.failure
+    if failure is None:
+        return []
+    text = f"{step.operation} on {step.relation}: {failure.message}"
+    if failure.sqlstate == "42P17":
+        return [("TF801", text)]
+    denied = failure.sqlstate in ("42501", "57014")
+    if step.operation == "select" and not denied and not principal.hostile:
+        return [("TF802", text)]
     return []
 
 

@@ -154,6 +154,16 @@ class _Deriver:
                     HostileKind.FORMER, None, user=fact.user, tenant=tenant, note=note
                 )
 
+        memberships = self._model.memberships
+        if seen or memberships is None or memberships.active is not None:
+            return
+        # A deleted membership leaves a user of no tenant behind, and what else points at it.
+        known = {m.user for m in self._population.memberships}
+        for user in [u for u in self._population.users if u not in known][-1:]:
+            yield self._principal(
+                HostileKind.FORMER, None, user=user, tenant=None, note="its membership is deleted"
+            )
+
     def _strayed(self, members: list[Principal]) -> Iterator[Principal]:
         """A member of one tenant that names another one, where the caller picks the tenant."""
         if self._model.identity.context is not Context.CHOSEN or not self._names_tenant():

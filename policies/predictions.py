@@ -56,6 +56,13 @@ class Prediction:
             self._allowed[memo] = self._compute(principal, relation, operation)
         return self._allowed[memo]
 
+    def settle(self, principal: Principal, relation: RelationName) -> None:
+        """Evaluates now what rules say of the present rows: a write is about to change them."""
+        for operation in Operation:
+            self.allowed(principal, relation, operation)
+        for other in self.state:
+            self.allowed(principal, other, Operation.SELECT)
+
     def hidden(self, principal: Principal, relation: RelationName) -> frozenset[Key]:
         """Keys of the rows that the principal may not select."""
         rows = self.state.get(relation, {})
@@ -129,9 +136,17 @@ class Prediction:
 
 def belongs_to(row: RowFacts, principal: Principal) -> bool:
     """Whether the row is one of the principal's tenants (whatever the scope) or its own."""
-    return bool(row.tenants & principal.all_tenants) or (
-        principal.user is not None and principal.user in row.users
-    )
+    return bool(row.tenants & principal.all_tenants) or _is_own(row, principal)
+
+
+def in_scope(row: RowFacts, principal: Principal) -> bool:
+    """Whether the row is one of the tenants that the principal acts for, or its own: what it does
+    there beyond the prediction crosses no tenant's border."""
+    return bool(row.tenants & principal.tenants) or _is_own(row, principal)
+
+
+def _is_own(row: RowFacts, principal: Principal) -> bool:
+    return principal.user is not None and principal.user in row.users
 
 
 def owners_of(rows: Iterable[RowFacts]) -> tuple[str, ...]:

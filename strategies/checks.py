@@ -37,7 +37,7 @@ def bare(node: exp.Expression) -> exp.Expression:
 
 
 def columns_of(tree: exp.Expression) -> frozenset[str]:
-    """The names of the columns that the expression reads (without sub-selects' own ones apart)."""
+    """The names of all columns that stand in the expression."""
     return frozenset(c.name for c in tree.find_all(exp.Column))
 
 

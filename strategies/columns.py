@@ -202,6 +202,7 @@ def _variants(
             for p in patterns
             for e in (6, 2, 1, 0, 12)
         ]
+        likes = [_like_maker(x.text) for x in literals if x.how == "like"]
         sized = [
             (lambda n, s=s + d, m=m: padded(m(n), s))
             for s in sizes
@@ -210,7 +211,7 @@ def _variants(
             if s + d > 0 and (limit is None or s + d <= limit)
             for m in (named, lambda n: f"{n + 1:0{32}x}", text_variants(name, limit)[2])
         ]
-        return [named, *text_variants(name, limit), *matching, *sized]
+        return [named, *text_variants(name, limit), *matching, *likes, *sized]
     if type_.category is TypeCategory.BASE and type_.base == "uuid":
         return [lambda n: uuid_text(n, space)]
     if type_.category is TypeCategory.BASE and type_.base in TIMES:
@@ -234,6 +235,11 @@ def _array_variants(element: DataType, name: str, literals: Sequence[Literal]) -
     for size in sorted({s + d for s in sizes if s <= 64 for d in (0, 1, -1) if s + d >= 0}):
         variants.append(_array_of(make, size))
     return variants
+
+
+def _like_maker(pattern: str) -> TypeMaker:
+    head, _, tail = pattern.replace("_", "a").partition("%")
+    return lambda n: f"{head}{n + 1}{tail.replace('%', '')}"
 
 
 def _array_of(make: TypeMaker, size: int) -> TypeMaker:

@@ -9,7 +9,7 @@ from tenantfuzz.policies.model import DEFAULT_KIND, Kind, Model, OwnershipKind
 from tenantfuzz.policies.structure import Catalog, Column, Relation, TypeCategory
 from tenantfuzz.policies.world import Values
 from tenantfuzz.strategies.checks import literals_of, parse_expression
-from tenantfuzz.strategies.conditions import Truth, truth_of
+from tenantfuzz.strategies.conditions import Truth, condition_of, truth_of
 from tenantfuzz.strategies.ordering import nullable
 from tenantfuzz.strategies.plan import Joining, Plan
 from tenantfuzz.strategies.values import uuid_text
@@ -119,7 +119,16 @@ def plan_joinings(catalog: Catalog, model: Model) -> tuple[tuple[Joining, ...], 
     taken = {memberships.user, memberships.tenant}
     taken |= {c for key in relation.foreign_keys for c in key.columns}
     candidates = _candidates(relation, predicates, taken)
-    combinations = list(itertools.islice(_combinations(candidates), _TRIED))
+    breaks = [
+        condition_of(relation, f"NOT ({check.expression})")
+        for check in relation.checks
+        if all(c in candidates for c in check.columns)
+    ]
+    combinations = [
+        values
+        for values in itertools.islice(_combinations(candidates), _TRIED)
+        if not any(broken(values) is Truth.YES for broken in breaks)
+    ] or [{}]
     verdicts = [_Verdict.of(relation, v, kinds, memberships.active) for v in combinations]
     unclear = any(
         verdict.active is Truth.UNKNOWN or Truth.UNKNOWN in verdict.kinds for verdict in verdicts

@@ -57,6 +57,7 @@ class _Layout:
     """What is left to do for a row once it is known which columns are given."""
 
     steps: tuple[tuple[str, ColumnPlan, bool], ...]  # the name, the plan, whether it is a key
+    absent: tuple[str, ...]  # references that were not given: NULL
     constraints: tuple[Constraint, ...]
     reads: tuple[str, ...]  # the columns that the constraints read
     fixed: frozenset[str]
@@ -84,7 +85,8 @@ class _RelationPlan:
 
     def _lay_out(self, fixed: frozenset[str]) -> _Layout:
         keys = key_columns(self.relation, fixed)
-        steps = []
+        links = {c for key in self.relation.foreign_keys for c in key.columns}
+        steps, absent = [], []
         for name, plan in self.columns.items():
             if name in fixed:
                 continue
@@ -92,7 +94,10 @@ class _RelationPlan:
                 if plan.column.default is not None or plan.column.identity:
                     continue
                 raise Unsolvable(f"{plan.unknown} ({self.relation.name}.{name})")
-            steps.append((name, plan, name in keys))
+            if name in links and plan.nullable:
+                absent.append(name)
+            else:
+                steps.append((name, plan, name in keys))
         free = {name for name, _, _ in steps}
         left = tuple(
             c
@@ -102,7 +107,7 @@ class _RelationPlan:
         )
         reads = tuple(sorted({n for c in left for n in c.columns}))
         canary = _canary_column(self, free - keys, CANARY_LENGTH)
-        return _Layout(tuple(steps), left, reads, fixed, keys, canary)
+        return _Layout(tuple(steps), tuple(absent), left, reads, fixed, keys, canary)
 
     def _proven(self, name: str, keys: Collection[str]) -> bool:
         plan = self.columns[name]
@@ -165,7 +170,7 @@ def solve_row(
     """Input texts (None: NULL) for all columns that are not in ``fixed`` and not generated.
 
     With ``fixed`` they hold NOT NULL, domains and CHECK constraints as far as these are
-    understood. Columns that must be unique over the whole relation follow ``ordinal`` and are
+    understood. References that are not given are NULL where they may be. Columns that must be unique over the whole relation follow ``ordinal`` and are
     distinct for distinct ones; all others follow ``natural`` and ``pick`` and are equal for equal
     ones; ``canary`` (empty for none) goes into one column that can hold it. ``overrides`` maps
     columns (or ``table.column``) to the values that they may take; ``avoid`` maps columns to the
@@ -174,7 +179,7 @@ def solve_row(
     """
     plan = _plan_for(relation, dictionary, overrides)
     layout = plan.layout(fixed)
-    row: Row = {}
+    row: Row = dict.fromkeys(layout.absent)
     for name, column, is_key in layout.steps:
         if is_key:
             if column.capacity is not None and ordinal >= column.capacity:
@@ -324,18 +329,21 @@ class _Search:
     def _movable(self, columns: Collection[str]) -> list[str]:
         """The columns that may be changed, those first that were not picked on purpose."""
         plans = self.plan.columns
-        free = [n for n in plans if n in columns and n in self.row and plans[n].unknown is None]
+        absent = self.layout.absent
+        free = [
+            n
+            for n in plans
+            if n in columns and n in self.row and plans[n].unknown is None and n not in absent
+        ]
         return sorted(free, key=lambda n: (n in self.layout.keys, bool(plans[n].options)))
 
     def _texts(self, name: str, failing: Constraint) -> Iterator[str | None]:
         plan = self.plan.columns[name]
         is_key = name in self.layout.keys
-        if not is_key:
-            yield from plan.alternatives
-        elif plan.nullable:
-            yield None
         type_ = plan.column.type
         if is_key and type_.base not in TIMES:
+            if plan.nullable:
+                yield None
             return  # another value might be that of another row
         for other in sorted(failing.columns - {name}):
             value = self.values.get(other)
@@ -350,6 +358,10 @@ class _Search:
                 yield same
                 if type_.base in TEXT_BASES:
                     yield from (same.lower(), same.upper(), same.strip())
+        if not is_key:
+            yield from plan.alternatives
+        elif plan.nullable:
+            yield None
         if failing.name.startswith("values taken") and not plan.options:
             yield from (plan.natural(self.natural + more) for more in range(1, 60))
 

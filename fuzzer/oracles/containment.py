@@ -5,7 +5,14 @@ from dataclasses import dataclass
 
 from tenantfuzz.oracles.violation import Violation
 from tenantfuzz.policies.model import Model, OwnershipKind
-from tenantfuzz.policies.predictions import Prediction, RowFacts, State, belongs_to, owners_of
+from tenantfuzz.policies.predictions import (
+    Prediction,
+    RowFacts,
+    State,
+    belongs_to,
+    in_scope,
+    owners_of,
+)
 from tenantfuzz.policies.principals import MembershipFact, Population, Principal
 from tenantfuzz.policies.structure import Catalog, Operation, RelationName
 
@@ -160,7 +167,7 @@ class Containment:
             )
         if row.key in allowed:
             return None
-        code = "TF402" if belongs_to(row, principal) else "TF201"
+        code = "TF402" if in_scope(row, principal) else "TF201"
         return _violation(
             code,
             written,
@@ -174,7 +181,7 @@ class Containment:
     def _deleted(self, principal: Principal, written: Written, row: RowFacts) -> Violation | None:
         if row.key in written.before.allowed(principal, written.relation, Operation.DELETE):
             return None
-        code = "TF402" if belongs_to(row, principal) else "TF203"
+        code = "TF402" if in_scope(row, principal) else "TF203"
         return _violation(
             code,
             written,
@@ -222,7 +229,7 @@ class Containment:
         shown = new if may_old and new is not None else old or new
         if shown is None:
             return None
-        code = "TF402" if belongs_to(shown, principal) else "TF202"
+        code = "TF402" if in_scope(shown, principal) else "TF202"
         return _violation(
             code,
             written,
@@ -250,7 +257,7 @@ class Containment:
         )
         if may_take and may_put and may_update:
             return None
-        if may_put and not may_update and not belongs_to(old, principal):
+        if may_put and not may_update and not in_scope(old, principal):
             what = f"a row of {_owners(old)} now belongs to {_owners(new)}"
         else:
             what = f"a row moved from {_owners(old)} to {_owners(new)}"

@@ -112,6 +112,8 @@ class Perturb:
         bound |= {ownership.column} | {c for w in ownership.ways for c in w.columns}
         for _, fk in self.model.references:
             bound |= set(fk.columns)
+        for rule in self.model.access.values():
+            bound |= set(re.findall(r"\w+", rule.predicate or ""))
         memberships = self.model.memberships
         if memberships is not None and name == memberships.relation:
             return []

@@ -32,7 +32,10 @@ class Existence:
         or means nothing.
         """
         failure = here.failure or there.failure
-        if failure is None or (here.failure is None) == (there.failure is None):
+        if failure is None:
+            yield from self._skipped(relation, operation, here, there)
+            return
+        if (here.failure is None) == (there.failure is None):
             return
         code = _CODES.get(failure.sqlstate)
         if code is None:
@@ -50,6 +53,23 @@ class Existence:
             f"and {ended[there.failure is not None]} once the hidden rows are gone",
             culprits=(constraint,),
         )
+
+    def _skipped(
+        self, relation: Relation, operation: str, here: Outcome, there: Outcome
+    ) -> Iterator[Violation]:
+        """ON CONFLICT DO NOTHING: fewer rows inserted because a hidden one stands in the way."""
+        if operation != "insert" or here.affected >= there.affected:
+            return
+        natural = [u.name for u in relation.uniques if has_natural_key(relation, u)]
+        if natural:
+            yield Violation(
+                code="TF301",
+                relation=relation.name,
+                operation=operation,
+                expected="it inserts the same whether or not the hidden row exists",
+                observed=f"{here.tag}, and {there.tag} once the hidden rows are gone",
+                culprits=(natural[0],),
+            )
 
     def _constraint(self, relation: Relation, text: str) -> str | None:
         names = [u.name for u in relation.uniques]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tenantfuzz.oracles.violation import Observation, Violation
-from tenantfuzz.policies.predictions import Key, Prediction, RowFacts, belongs_to, owners_of
+from tenantfuzz.policies.predictions import Key, Prediction, RowFacts, in_scope, owners_of
 from tenantfuzz.policies.principals import CONTEXT_FREE, HostileKind, Principal
 from tenantfuzz.policies.structure import Relation
 
@@ -19,7 +19,7 @@ def reads_for_update(sql: str) -> bool:
 
 def read_code(principal: Principal, row: RowFacts, relation: Relation, sql: str) -> str:
     """The code of a read of ``row`` beyond the prediction, by its effect."""
-    if belongs_to(row, principal):
+    if in_scope(row, principal):
         return "TF401"
     if principal.kind in CONTEXT_FREE:
         return "TF108"

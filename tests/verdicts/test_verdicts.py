@@ -52,7 +52,9 @@ def choose(principals: tuple[Principal, ...], wanted: Case) -> Principal:
     ]
     if "tenant" not in wanted and kind in ("outsider", "former", "anonymous"):
         fitting = [p for p in fitting if p.tenant is None] or fitting
-    assert fitting, f"no principal {wanted} among {[(p.kind, p.user, p.tenant) for p in principals]}"
+    assert fitting, (
+        f"no principal {wanted} among {[(p.kind, p.user, p.tenant) for p in principals]}"
+    )
     chosen = fitting[0]
     if "settings" in wanted:
         others = tuple(s for s in chosen.settings if s[0] not in wanted["settings"])
