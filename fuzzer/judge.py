@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 from tenantfuzz.counterexample import Step
 from tenantfuzz.explaining import explain
 from tenantfuzz.findings import Finding
-from tenantfuzz.observation import observe
+from tenantfuzz.observation import keys_by_values, observe
 from tenantfuzz.oracles.containment import Containment, Written, memberships_now
 from tenantfuzz.oracles.cut import Cut, Perturb, may_be_cut
 from tenantfuzz.oracles.existence import Existence
 from tenantfuzz.oracles.provenance import Provenance, Tokens
 from tenantfuzz.oracles.references import References
-from tenantfuzz.oracles.violation import Violation
+from tenantfuzz.oracles.violation import Observation, Violation
 from tenantfuzz.oracles.visibility import Visibility, reads_for_update, violations
 from tenantfuzz.policies.model import OwnershipKind
 from tenantfuzz.policies.predictions import Prediction, State
@@ -54,14 +54,16 @@ class Judge:
     stage: Stage
     ground: Prediction
     tokens: Tokens
+    cuts: bool = True
 
-    def judge(self, principal: Principal, steps: Sequence[Step]) -> Verdict:
+    def judge(self, principal: Principal, steps: Sequence[Step], *, cuts: bool = True) -> Verdict:
         """Runs the steps as ``principal``, one after the other, and undoes them all.
 
         Each later step is predicted on the starting state plus those writes that containment
         accepted.
         """
         stage = self.stage
+        self.cuts = cuts
         stage.wire.execute("SAVEPOINT judge")
         outcomes: list[Outcome] = []
         findings: list[Finding] = []
@@ -70,7 +72,7 @@ class Judge:
         try:
             for index, step in enumerate(steps):
                 stage.wire.notices.clear()
-                done = steps[: index + 1]
+                done = [s for s in steps[:index] if s.operation in _ALL_WRITES] + [step]
                 outcome, found = self._step(standing, step)
                 outcomes.append(outcome)
                 warnings += _warnings(principal, step, outcome)
@@ -115,13 +117,32 @@ class Judge:
     ) -> tuple[Outcome, list[Violation]]:
         principal, prediction = standing.principal, standing.prediction
         outcome = self.stage.read(principal, [step.sql], prepare=False)[0]
-        seen = observe(outcome, relation, self.stage.catalog)
+        seen = self._identified(outcome, relation)
         found = list(Visibility(prediction).judge(principal, relation, step.sql, seen))
         if not found:
             found += self._carried(standing, step, relation, outcome, seen.text)
-        if not found and may_be_cut(principal) and not reads_for_update(step.sql):
+        if not found and self.cuts and may_be_cut(principal) and not reads_for_update(step.sql):
             found += self._cut(standing, step, relation, outcome)
         return outcome, found
+
+    def _identified(self, outcome: Outcome, relation: Relation) -> Observation:
+        """What the outcome shows; rows without their key are known by all their columns, where
+        the trusted role finds the same values in hidden rows alone or in one row alone."""
+        seen = observe(outcome, relation, self.stage.catalog)
+        columns = outcome.columns()
+        if seen.identified or not outcome.rows or relation.primary_key is not None:
+            return seen
+        if any(c.relation != relation.oid for c in columns):
+            return seen
+        names = [relation.column(c.name) for c in columns]
+        shown = [n.name for n in names if n is not None]
+        if len(shown) != len(columns):
+            return seen
+        known = keys_by_values(self.stage, relation, shown)
+        keys = [known.get(row, frozenset()) for row in outcome.rows]
+        return Observation(
+            frozenset(k for found in keys if len(found) == 1 for k in found), True, seen.text
+        )
 
     def _carried(
         self,
@@ -228,7 +249,7 @@ class Judge:
         existence = Existence(stage.catalog, stage.model)
         found: list[Violation] = []
         before.settle(principal, relation.name)
-        if may_be_cut(principal):
+        if self.cuts and may_be_cut(principal):
             found += self._exists(existence, standing, step, relation)
         outcome = self._run(principal, step.sql)
         if outcome.failure is not None:
@@ -243,6 +264,7 @@ class Judge:
             after=stage.prediction(state),
             population=population,
             founded=standing.founded,
+            upsert="on conflict" in step.sql.lower() or step.sql.lower().startswith("merge"),
         )
         contained = list(Containment(stage.catalog, stage.model).judge(principal, written))
         if not contained:

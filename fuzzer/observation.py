@@ -4,8 +4,11 @@ import json
 from collections.abc import Sequence
 
 from tenantfuzz.oracles.violation import Observation
+from tenantfuzz.policies.ownership_sql import key_expression
 from tenantfuzz.policies.predictions import Key
+from tenantfuzz.policies.quoting import identifier, qualified
 from tenantfuzz.policies.structure import Catalog, Relation
+from tenantfuzz.stage import Stage
 from tenantfuzz.wire import Column, Outcome, RawRow, texts_of
 
 
@@ -20,6 +23,25 @@ def observe(outcome: Outcome, relation: Relation, catalog: Catalog) -> Observati
     if keys is None:
         return Observation(text=text)
     return Observation(frozenset(keys), True, text)
+
+
+def keys_by_values(
+    stage: Stage, relation: Relation, columns: Sequence[str]
+) -> dict[RawRow, frozenset[Key]]:
+    """The keys of all rows of a relation by the values of these columns, read by the trusted role.
+
+    A relation without a key is keyed by its rows' text.
+    """
+    alias = identifier(relation.name.name)
+    key = key_expression(stage.catalog, relation.name, alias)
+    names = ", ".join(f"{alias}.{identifier(c)}" for c in columns)
+    outcome = stage.wire.pipeline(
+        [f"SELECT {key}, {names} FROM {qualified(relation.name)} AS {alias}"], prepare=True
+    )[0]
+    known: dict[RawRow, set[Key]] = {}
+    for found, *values in outcome.rows:
+        known.setdefault(tuple(values), set()).add((found or b"").decode())
+    return {values: frozenset(keys) for values, keys in known.items()}
 
 
 def row_keys(

@@ -161,17 +161,19 @@ def _cell(cell: UntestedCell) -> Document:
     }
 
 
-def _formatted(value: object, indent: int) -> str:
+def _formatted(value: object, indent: int, used: int = 0) -> str:
+    """``used`` characters stand before ``value`` on its line, after the indent."""
     short = json.dumps(value, ensure_ascii=False)
     if not isinstance(value, dict | list) or not value:
         return short
-    if indent and indent + len(short) <= _WIDTH:
+    if indent and indent + used + len(short) < _WIDTH:
         return short
     inner = " " * (indent + 2)
     if isinstance(value, dict):
+        keys = [json.dumps(key, ensure_ascii=False) + ": " for key in value]
         items = [
-            f"{json.dumps(key, ensure_ascii=False)}: {_formatted(item, indent + 2)}"
-            for key, item in value.items()
+            key + _formatted(item, indent + 2, len(key))
+            for key, item in zip(keys, value.values(), strict=True)
         ]
         left, right = "{", "}"
     else:

@@ -19,7 +19,7 @@ from tenantfuzz.presets.preset import load_preset
 from tenantfuzz.scrubbing import scrub
 from tenantfuzz.target import Target
 
-_RESET = "RESET SESSION AUTHORIZATION;\nRESET ALL;"
+_RESET = "RESET SESSION AUTHORIZATION;\nRESET ALL;\nSET client_min_messages = warning;"
 _INSERTED = re.compile(r"\binsert\s+into\s+([\w.\"]+)", re.IGNORECASE)
 
 

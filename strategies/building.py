@@ -1,6 +1,7 @@
 """Makes rows one by one: parents are chosen, values solved, keys kept apart, owners noted."""
 
 import itertools
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from tenantfuzz.policies.model import OwnershipKind
@@ -14,10 +15,12 @@ from tenantfuzz.strategies.plan import POPULATED_KINDS, Link, Plan
 from tenantfuzz.strategies.solving import Unsolvable, solve_row
 from tenantfuzz.strategies.standing import Standing
 from tenantfuzz.strategies.stock import Record, Stock, owners
+from tenantfuzz.strategies.uniqueness import Key
 
 _CHOICES = 24  # choices of parents that are tried for one row
 _NUMBERS = 4  # pairs of ordinal and natural number that are tried for one choice
-_STRIDE = 997  # distance to the next natural number, beyond those that mirrored rows use
+_UNMIRRORED = 20  # natural numbers from here on are of rows that cannot mirror others
+_STRIDE = 997  # keeps the numbers of further attempts apart
 _DEPTH = 5  # parents of parents that are made on demand
 _AHEAD = 50  # numbers that are tried for a key that is made before its row
 _NOBODYS = (OwnershipKind.SHARED, OwnershipKind.PRIVATE, OwnershipKind.UNCLASSIFIED)
@@ -76,12 +79,14 @@ class Builder:
         self.failures: dict[RelationName, str] = {}
         self.turns: dict[RelationName, int] = {}
         self._payload = payload
+        self._shift = 0
         self._canaries = Canaries(number, () if standing is None else standing.canaries)
         self._ordinals: dict[RelationName, int] = {}
         self._sparse: set[RelationName] = set()
         self._broken: dict[RelationName, list[tuple[Check, Condition]]] = {}
         self._making: list[RelationName] = []
         self._later: list[_Later] = []
+        self._promises: set[tuple[RelationName, tuple[str, ...], Key]] = set()
         self._reserved: dict[tuple[RelationName, str | None], list[tuple[int, Values]]] = {}
 
     def number_from(self, name: RelationName, start: int) -> None:
@@ -93,6 +98,7 @@ class Builder:
     ) -> tuple[int, dict[str, str | None]] | None:
         """The ordinal of a row that is made later, and values for its key columns."""
         relation = self.plan.catalog.relations[name]
+        self._shift = 0
         for _ in range(_AHEAD):
             ordinal = self._next_ordinal(name)
             try:
@@ -104,7 +110,10 @@ class Builder:
             if None in key.values():
                 self.failures.setdefault(name, f"no value can be made for {', '.join(columns)}")
                 return None
-            if self.stock.taken.conflict(relation, key, partial=True) is None:
+            promised = (name, columns, tuple(key.values()))
+            taken = self.stock.taken.conflict(relation, key, partial=True)
+            if taken is None and promised not in self._promises:
+                self._promises.add(promised)
                 return ordinal, key
         self.failures.setdefault(name, "all keys that could be made for it are taken")
         return None
@@ -136,21 +145,39 @@ class Builder:
         self._later += [_Later(link, record, wish) for link in choice.later]
         return record
 
-    def draft(self, name: RelationName, wish: Wish, *, closed: bool = False) -> Draft | None:
+    def draft(
+        self,
+        name: RelationName,
+        wish: Wish,
+        *,
+        closed: bool = False,
+        dictated: Collection[str] = (),
+    ) -> Draft | None:
         """A valid row, without putting it into the world.
 
-        Parents that are missing are made, and put into the world, unless it is ``closed``.
+        Parents that are missing are made, and put into the world, unless it is ``closed``. Where
+        ``dictated`` columns complete a reference, it may point anywhere, or nowhere.
         """
         relation = self.plan.catalog.relations[name]
         ownership = self.plan.model.owner_of(name)
+        links = [
+            k
+            for k in self.plan.links.get(name, ())
+            if not any(c in dictated for c in k.key.columns)
+            or not all(c in wish.fixed for c in k.key.columns)
+        ]
+        owned = any(
+            k.owning and any(c in dictated for c in k.key.columns)
+            for k in self.plan.links.get(name, ())
+        )
         chooser = Chooser(
             relation,
-            self.plan.links.get(name, ()),
+            links,
             self.stock,
             wish.tenant,
             wish.turn + self.plan.variants.get(name, 0),
             lambda link, wanted: None if closed else self._parent(link, wanted, wish),
-            must_own=ownership.kind is OwnershipKind.VIA and wish.tenant is not None,
+            must_own=ownership.kind is OwnershipKind.VIA and wish.tenant is not None and not owned,
         )
         reason = "no rows can be had that its foreign keys may point at"
         self._making.append(name)
@@ -266,10 +293,13 @@ class Builder:
         """The row for one choice of parents; None where its unique keys are taken."""
         name = relation.name
         ordinal = self._next_ordinal(name) if wish.ordinal is None else wish.ordinal
+        canary = self._canaries.token(name, ordinal)
         for attempt in range(_NUMBERS):
-            natural = wish.natural + _STRIDE * attempt
-            canary = self._canaries.token(name, ordinal)
-            turn = wish.value + attempt
+            # What would be equal for mirrored rows may have to differ: then for every row.
+            natural = _UNMIRRORED + ordinal + _STRIDE * (attempt - 1) if attempt else wish.natural
+            # At first only numbers change; then other values, for partial unique indexes.
+            self._shift = max(0, attempt - 1)
+            turn = wish.value + self._shift
             values = self._solve(relation, choice.fixed, ordinal, natural, canary, turn)
             if choice.own:
                 itself = {
@@ -282,7 +312,8 @@ class Builder:
                 fixed = {**choice.fixed, **itself}
                 values = self._solve(relation, fixed, ordinal, natural, canary, turn)
             if self.stock.taken.conflict(relation, values) is None:
-                return Row(name, values, self._made_for(name, wish), held(canary, values))
+                stored = {c: v for c, v in values.items() if c not in self._generated(relation)}
+                return Row(name, stored, self._made_for(name, wish), held(canary, stored))
             if wish.ordinal is None:
                 ordinal = self._next_ordinal(name)
         return None
@@ -298,10 +329,11 @@ class Builder:
     ) -> dict[str, str | None]:
         """All values of a row: with those that its turn prefers, or, if that cannot be, without."""
         name = relation.name
-        preferred = {**self.plan.preferred(name, turn, self.turns.get(name, 0)), **fixed}
+        rotation = self.turns.get(name, 0)
+        preferred = {**self.plan.preferred(name, turn, rotation, ordinal), **fixed}
         overrides = self.plan.values.get(name, {})
-        variant = self.plan.variants.get(name, 0)
-        pick = ShiftedPick(self._payload, variant) if variant else self._payload
+        shift = self.plan.variants.get(name, 0) + self._shift
+        pick = ShiftedPick(self._payload, shift) if shift else self._payload
 
         def solve(given: Values) -> dict[str, str | None]:
             solved = solve_row(

@@ -10,6 +10,8 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from tenantfuzz.strategies.functions import similar_pattern
+
 _WRAPPER = re.compile(r"^\s*CHECK\s*\((.*)\)\s*(NO INHERIT|NOT VALID|\s)*$", re.I | re.S)
 
 COMPARISONS = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ)
@@ -96,6 +98,13 @@ def literals_of(tree: exp.Expression) -> Iterator[Literal]:
         elif isinstance(node, exp.Column) and _is_condition(node):
             yield Literal(node.name, node.table, "true")
             yield Literal(node.name, node.table, "false")
+
+
+@lru_cache(maxsize=8192)
+def literals_in(text: str) -> tuple[Literal, ...]:
+    """The same for an expression as text; nothing where it is not understood."""
+    tree = parse_expression(text)
+    return () if tree is None else tuple(literals_of(tree))
 
 
 def _is_condition(node: exp.Expression) -> bool:
@@ -187,6 +196,10 @@ def _pattern(node: exp.Expression) -> Iterator[Literal]:
     column, text = bare(node.this), literal_text(node.expression)
     if isinstance(column, exp.Lower | exp.Upper | exp.Trim):
         column = bare(column.this)
+    call = bare(node.expression)
+    if isinstance(call, exp.Anonymous) and call.name == "similar_to_escape":
+        text = literal_text(call.expressions[0])
+        text = similar_pattern(text) if text is not None else None
     if isinstance(column, exp.Column) and text is not None:
         how = "like"
         if isinstance(node, exp.RegexpLike | exp.RegexpILike):

@@ -1,5 +1,6 @@
 """Which rows a new row points at: one consistent choice for all of its foreign keys."""
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,21 @@ from tenantfuzz.strategies.plan import Link
 from tenantfuzz.strategies.stock import Record, Stock
 
 _TRIED = 6  # parents that are tried for one foreign key
+_ALIKE = 6  # choices with the same references set
+_STEPS = 400  # references that are looked at for these
 MakeParent = Callable[[Link, Mapping[str, str | None]], Record | None]
+
+
+@dataclass(slots=True)
+class Budget:
+    """How many steps a search may still take."""
+
+    left: int
+
+    def spend(self) -> bool:
+        """Take a step; False when there is none left."""
+        self.left -= 1
+        return self.left >= 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +75,17 @@ class Chooser:
         if free:
             patterns.append(frozenset(id(k) for k in free))
         for empty in patterns:
-            yield from self._extend(0, Choice(dict(fixed)), empty)
+            search = self._extend(0, Choice(dict(fixed)), empty, Budget(_STEPS))
+            yield from itertools.islice(search, _ALIKE)
 
     def _open(self, link: Link, fixed: Values) -> bool:
         return any(c not in fixed and nullable(self.relation, c) for c in link.key.columns)
 
-    def _extend(self, at: int, choice: Choice, empty: frozenset[int]) -> Iterator[Choice]:
+    def _extend(
+        self, at: int, choice: Choice, empty: frozenset[int], budget: Budget
+    ) -> Iterator[Choice]:
+        if not budget.spend():
+            return
         if at == len(self.links):
             owned = any(self.tenant in r.belongs for r in choice.owners)
             if owned or not self.must_own or any(k.owning for k in choice.later):
@@ -75,10 +95,10 @@ class Chooser:
         if any(c in fixed and fixed[c] is None for c in link.key.columns):
             # With one NULL nothing is checked (MATCH SIMPLE); MATCH FULL wants all to be NULL.
             rest = dict.fromkeys(link.key.columns) if link.key.match_full else {}
-            yield from self._extend(at + 1, _with(choice, {**fixed, **rest}), empty)
+            yield from self._extend(at + 1, _with(choice, {**fixed, **rest}), empty, budget)
             return
         if link.late:
-            yield from self._extend(at + 1, self._postponed(link, choice), empty)
+            yield from self._extend(at + 1, self._postponed(link, choice), empty, budget)
             return
         if id(link) not in empty:
             for parent in self._parents(link, choice):
@@ -87,15 +107,15 @@ class Chooser:
                     continue
                 owners = (*choice.owners, parent) if link.owning else choice.owners
                 yield from self._extend(
-                    at + 1, _with(choice, {**fixed, **values}, owners=owners), empty
+                    at + 1, _with(choice, {**fixed, **values}, owners=owners), empty, budget
                 )
         nulls = {c: None for c in link.key.columns if c not in fixed and nullable(self.relation, c)}
         if link.key.target == self.relation.name and link.hard:
-            yield from self._extend(at + 1, _with(choice, fixed, own=(*choice.own, link)), empty)
+            yield from self._extend(at + 1, _with(choice, fixed, own=(*choice.own, link)), empty, budget)
         elif nulls and not link.hard:
-            yield from self._extend(at + 1, _with(choice, {**fixed, **nulls}), empty)
+            yield from self._extend(at + 1, _with(choice, {**fixed, **nulls}), empty, budget)
         elif not link.hard and not link.key.declared:
-            yield from self._extend(at + 1, choice, empty)
+            yield from self._extend(at + 1, choice, empty, budget)
 
     def _parents(self, link: Link, choice: Choice) -> Iterator[Record]:
         turn = self.turn + sum(

@@ -19,7 +19,7 @@ from tenantfuzz.strategies.checks import (
     Literal,
     columns_of,
     literal_text,
-    literals_of,
+    literals_in,
     parse_expression,
 )
 from tenantfuzz.strategies.decoding import Decoder, decoder_of, split_array
@@ -52,6 +52,8 @@ LATE = ("end", "finish", "until", "complet", "due", "stop", "_to", "till")
 """Words in the names of times that follow others."""
 PROBES = (0, 1, 2, 7, 35, 99, 1200)
 """Numbers on which a maker is tried before it is trusted."""
+SAMPLE = 64
+"""Numbers tried to see whether a maker's texts are all distinct."""
 MOST = 48
 """Alternatives kept for a column."""
 
@@ -165,14 +167,9 @@ def column_judge(column: Column, constraints: Sequence[Constraint]) -> Judge:
 
 def _nested_maker(type_: DataType, label: str) -> TypeMaker:
     """Makes values inside arrays and composites, which may be of domains with checks."""
-    literals = [
-        found
-        for check in type_.domain_checks
-        if (tree := parse_expression(check)) is not None
-        for found in literals_of(tree)
-    ]
     if not type_.domain_checks:
         return maker_of(type_, label, _nested_maker)
+    literals = [x for check in type_.domain_checks for x in literals_in(check)]
     judge = type_judge(type_)
     variants = _variants(type_, label, literals, 0)
     make = next(
@@ -217,7 +214,7 @@ def _variants(
     if type_.category is TypeCategory.BASE and type_.base in TIMES:
         return [_time_maker(type_, name), maker_of(type_, name)]
     if type_.category is TypeCategory.BASE and type_.base in NUMBERS:
-        return _number_variants(type_, name)
+        return _number_variants(type_, name, literals)
     make = maker_of(type_, name.replace("_", " "), _nested_maker)
     if type_.category is TypeCategory.ARRAY and type_.element is not None:
         return [make, *_array_variants(type_.element, name, literals)]
@@ -250,7 +247,7 @@ def _counting(first: int) -> TypeMaker:
     return lambda n: str(first + n)
 
 
-def _number_variants(type_: DataType, name: str) -> list[TypeMaker]:
+def _number_variants(type_: DataType, name: str, literals: Sequence[Literal]) -> list[TypeMaker]:
     make = maker_of(type_, name)
     variants: list[TypeMaker] = [
         make,
@@ -261,6 +258,8 @@ def _number_variants(type_: DataType, name: str) -> list[TypeMaker]:
     if "year" in name:
         variants.insert(0, lambda n: str(2024 - n % 20))
     variants.append(lambda n: str(-1 - n))
+    bounds = [x.text for x in literals if x.how == "value" and x.text.lstrip("-").isdigit()]
+    variants += [_counting(int(bound) + more) for bound in bounds for more in (1, 0)]
     digits = numeric_digits(type_)
     if type_.base in FRACTIONS and (digits is None or digits[1] > 0):
         scale = min(digits[1], 4) if digits is not None else 4
@@ -285,7 +284,7 @@ def _time_maker(type_: DataType, name: str) -> TypeMaker:
 def _capacity(make: TypeMaker) -> int | None:
     """For how many numbers from 0 on the texts are distinct; None where no limit shows."""
     seen: set[str] = set()
-    for number in range(160):
+    for number in range(SAMPLE):
         text = make(number)
         if text in seen:
             return number
@@ -350,6 +349,7 @@ def plan_column(
         natural = next((c for v in variants if (c := _cycled(v, judge)) is not None), None)
         proven = natural is not None
     options, free = _options(column, judge, exact, spoken, has_natural=natural is not None)
+    free = free and natural is not None
     if not options and natural is None:
         options = tuple(listed)
         proven = bool(options)
@@ -380,16 +380,13 @@ def _after(given: tuple[str, ...], make: TypeMaker) -> TypeMaker:
 
 
 def _literals(relation: Relation, column: Column) -> list[Literal]:
-    found = []
-    for check in relation.checks:
-        tree = parse_expression(check.expression)
-        if tree is not None:
-            found += [x for x in literals_of(tree) if x.column == column.name]
-    for expression in column.type.domain_checks:
-        tree = parse_expression(expression)
-        if tree is not None:
-            found += [x for x in literals_of(tree) if x.column.upper() == "VALUE"]
-    return found
+    """What the checks compare the column with, and its domains their values."""
+    checks = [x for c in relation.checks for x in literals_in(c.expression)]
+    domains = [x for c in column.type.domain_checks for x in literals_in(c)]
+    return [
+        *(x for x in checks if x.column == column.name),
+        *(x for x in domains if x.column.upper() == "VALUE"),
+    ]
 
 
 def _options(
@@ -435,13 +432,17 @@ def _default_value(column: Column) -> str | None:
     return text if text and is_valid(column.type, text) else None
 
 
-def key_columns(relation: Relation, fixed: Collection[str]) -> frozenset[str]:
+def key_columns(
+    relation: Relation, fixed: Collection[str], plans: Mapping[str, ColumnPlan]
+) -> frozenset[str]:
     """The columns whose values must differ in every row of a world, ``fixed`` ones left out.
 
-    A unique key that has a foreign key or a fixed column in it is unique within something, and
-    its other columns take natural values; but identity columns and UUIDs in keys never do.
+    A unique key that has a foreign key in it, or a fixed column that may stand for one, is unique
+    within something, and its other columns take natural values; but identity columns and UUIDs
+    in keys never do.
     """
-    linked = {c for key in relation.foreign_keys for c in key.columns} | set(fixed)
+    linked = {c for key in relation.foreign_keys for c in key.columns}
+    linked |= {n for n in fixed if n in plans and _scopes(plans[n])}
     keys = {
         c.name for c in relation.columns if c.identity or (c.default or "").startswith("nextval(")
     }
@@ -451,7 +452,9 @@ def key_columns(relation: Relation, fixed: Collection[str]) -> frozenset[str]:
         keys |= {n for n, t in types.items() if t.base == "uuid" and n not in linked}
         if not names or any(n in linked for n in names) or any(n in keys for n in names):
             continue
-        keys.add(min(names, key=lambda n: (_key_rank(types[n]), names.index(n))))
+        plain = [n for n in names if n in plans and n not in fixed]
+        if plain:
+            keys.add(min(plain, key=lambda n: (_key_rank(plans[n]), names.index(n))))
     for exclusion in relation.exclusions:
         for name in (c.name for c in relation.columns):
             if name not in exclusion.columns and not re.search(
@@ -464,11 +467,16 @@ def key_columns(relation: Relation, fixed: Collection[str]) -> frozenset[str]:
     return frozenset(keys) - set(fixed)
 
 
-def _key_rank(type_: DataType) -> int:
-    if type_.category in (TypeCategory.ENUM, TypeCategory.COMPOSITE) or type_.base == "bool":
-        return 9
-    order: Mapping[str, int] = {"uuid": 0, "int8": 1, "int4": 2, "text": 3, "varchar": 3}
-    return order.get(type_.base, 5)
+def _key_rank(plan: ColumnPlan) -> tuple[int, int]:
+    """How well a column tells rows apart: by how many values it has, then by its type."""
+    many = 0 if plan.capacity is None else -plan.capacity
+    order = {"uuid": 0, "int8": 1, "int4": 2, "text": 3, "varchar": 3}
+    return (plan.capacity is not None, many or order.get(plan.column.type.base, 5))
+
+
+def _scopes(plan: ColumnPlan) -> bool:
+    """Whether a column that was given may name what a key is local to: a tenant, not a status."""
+    return not plan.options and plan.column.type.base not in TIMES
 
 
 def _spans(type_: DataType) -> bool:

@@ -22,7 +22,7 @@ from tenantfuzz.strategies.decoding import (
     decoder_of_base,
     split_array,
 )
-from tenantfuzz.strategies.functions import call, match_like, match_regex
+from tenantfuzz.strategies.functions import call, json_contains, match_like, match_regex
 from tenantfuzz.strategies.values import EPOCH, SPAN
 
 Row = Mapping[str, object]
@@ -30,6 +30,10 @@ Evaluator = Callable[[Row], object]
 
 NOW = EPOCH + dt.timedelta(days=SPAN + 1)
 """What ``now()`` counts as: after every generated time that is meant to be past."""
+
+
+class _Refused(Exception):  # noqa: N818  (an answer, no failure)
+    """The expression would raise an error on this row."""
 
 
 def compile_condition(tree: exp.Expression | None, types: Mapping[str, DataType]) -> Evaluator:
@@ -44,6 +48,8 @@ def compile_condition(tree: exp.Expression | None, types: Mapping[str, DataType]
     def judge(row: Row) -> object:
         try:
             value = inner(row)
+        except _Refused:
+            return False
         except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError):
             return UNKNOWN
         if isinstance(value, Untyped):
@@ -279,7 +285,10 @@ def _cast(node: exp.Expression, types: Types) -> Evaluator:
         if isinstance(value, Untyped) or (
             isinstance(value, str) and base not in ("text", "bpchar")
         ):
-            return decode(str(value))
+            decoded = decode(str(value))
+            if decoded is OPAQUE and not isinstance(value, Untyped):
+                raise _Refused  # the server would refuse a cast of such a text
+            return decoded
         if value is None or isinstance(value, Mark):
             return value
         return _converted(value, base)
@@ -367,6 +376,10 @@ def _calculate(operator: type[exp.Expression], a: Decimal, b: Decimal) -> object
             return a * b
         if operator is exp.Mod:
             return a % b
+        if operator is exp.BitwiseAnd:
+            return Decimal(int(a) & int(b))
+        if operator is exp.BitwiseOr:
+            return Decimal(int(a) | int(b))
     except (InvalidOperation, DivisionByZero):
         return UNKNOWN
     return UNKNOWN  # division: whether it is integral depends on types
@@ -415,14 +428,17 @@ def _containment(node: exp.Expression, types: Types) -> Evaluator:
         a, b = left(row), right(row)
         if a is None or b is None:
             return None
+        if isinstance(a, Json) and isinstance(b, Json) and kind is not exp.ArrayOverlaps:
+            small, big = (a, b) if kind is exp.ArrayContainedBy else (b, a)
+            return json_contains(big.value, small.value)
         if not isinstance(a, list) or not isinstance(b, list):
             return UNKNOWN
         if any(isinstance(v, Mark) for v in (*a, *b)):
             return UNKNOWN
         if kind is exp.ArrayOverlaps:
             return any(v in b for v in a if v is not None)
-        small, big = (a, b) if kind is exp.ArrayContainedBy else (b, a)
-        return all(v is not None and v in big for v in small)
+        few, many = (a, b) if kind is exp.ArrayContainedBy else (b, a)
+        return all(v is not None and v in many for v in few)
 
     return judge
 
@@ -556,6 +572,7 @@ _MAKERS: dict[type[exp.Expression], Callable[[exp.Expression, Types], Evaluator]
     exp.ILike: _like,
     exp.Cast: _cast,
     **dict.fromkeys((exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod, exp.DPipe), _arithmetic),
+    **dict.fromkeys((exp.BitwiseAnd, exp.BitwiseOr), _arithmetic),
     exp.Neg: _negative,
     exp.Array: _array,
     exp.Case: _case,

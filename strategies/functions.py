@@ -41,7 +41,7 @@ def python_pattern(pattern: str, *, fold: bool = False) -> re.Pattern[str] | Non
 def _understood(pattern: str) -> bool:
     """Whether all letters behind backslashes mean the same to both, or are translated."""
     letters = set(re.findall(r"(?<!\\)(?:\\\\)*\\([A-Za-z])", pattern))
-    return letters <= set("dDsSwWntrfvAmMy")
+    return letters <= set("dDsSwWntrfvAZmMy")
 
 
 def match_regex(value: object, pattern: object, *, fold: bool) -> object:
@@ -77,6 +77,24 @@ def match_like(value: object, pattern: object, *, fold: bool) -> object:
         return UNKNOWN
     fold = fold or isinstance(value, Folded)
     return like_pattern(str(pattern), fold=fold).fullmatch(value) is not None
+
+
+def similar_pattern(pattern: str) -> str:
+    """The regular expression that a SIMILAR TO pattern stands for."""
+    inner = re.sub(r"\\.|[%_.^$]", lambda m: _SIMILAR.get(m.group(), m.group()), pattern)
+    return f"^(?:{inner})$"
+
+
+_SIMILAR = {"%": ".*", "_": ".", ".": r"\.", "^": r"\^", "$": r"\$"}
+
+
+def json_contains(big: object, small: object) -> bool:
+    """``big @> small`` for two json values."""
+    if isinstance(big, dict) and isinstance(small, dict):
+        return all(k in big and json_contains(big[k], v) for k, v in small.items())
+    if isinstance(big, list) and isinstance(small, list):
+        return all(any(json_contains(b, s) for b in big) for s in small)
+    return type(big) is type(small) and big == small
 
 
 def call(name: str, arguments: list[object]) -> object:
@@ -208,6 +226,7 @@ _STRICT: dict[str, Callable[..., object]] = {
     "jsonb_array_length": _json_size,
     "json_array_length": _json_size,
     "date_trunc": _date_trunc,
+    "similar_to_escape": _text(similar_pattern),
     "starts_with": lambda v, p: (
         v.startswith(p) if isinstance(v, str) and isinstance(p, str) else UNKNOWN
     ),

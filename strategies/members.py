@@ -11,11 +11,11 @@ from tenantfuzz.policies.world import Values
 from tenantfuzz.strategies.checks import literals_of, parse_expression
 from tenantfuzz.strategies.conditions import Truth, condition_of, truth_of
 from tenantfuzz.strategies.ordering import nullable
-from tenantfuzz.strategies.plan import Joining, Plan
+from tenantfuzz.strategies.plan import Joining, Plan, singles_of
 from tenantfuzz.strategies.values import uuid_text
 
 _TRIED = 2000  # combinations of candidate values that are looked at
-UNCLEAR_JOININGS = 6  # memberships per tenant where the kinds' predicates are not understood
+MOST_JOININGS = 6  # memberships per tenant, where there is no kind for each of them
 _PAST = "2024-01-15 12:00:00+00"
 _FUTURE = "2099-01-01 00:00:00+00"
 _SUBSELECT = re.compile(r"\bselect\b", re.IGNORECASE)
@@ -50,7 +50,8 @@ def plan_people(
     model = plan.model
     if model.memberships is None and model.users is None:
         return ()
-    joinings = plan.joinings if kinds else plan.joinings[-1:]
+    ordinary = next(j for j in reversed(plan.joinings) if not j.further)
+    joinings = plan.joinings if kinds else (ordinary,)
     people: list[Person] = []
 
     def add(natural: int, *memberships: tuple[int, Joining]) -> None:
@@ -59,9 +60,7 @@ def plan_people(
     for tenant in range(tenants):
         for natural, joining in enumerate(joinings):
             add(natural, (tenant, joining))
-    if not joinings:
-        return tuple(people)
-    ordinary, natural = joinings[-1], len(joinings)
+    natural = len(joinings)
     if dual and tenants > 1 and not lives_in_users(model):
         add(natural, (0, ordinary), (1, ordinary))
     if outsider and can_be_outside(plan.catalog, model):
@@ -101,8 +100,13 @@ def can_be_outside(catalog: Catalog, model: Model) -> bool:
     return nullable(catalog.relations[model.users], column)
 
 
-def plan_joinings(catalog: Catalog, model: Model) -> tuple[tuple[Joining, ...], Joining | None]:
+def plan_joinings(
+    catalog: Catalog, model: Model, deciding: Mapping[str, tuple[str, ...]] = {}
+) -> tuple[tuple[Joining, ...], Joining | None]:
     """The memberships that each tenant gets, one per kind, and the one that is not in force.
+
+    Then follow some that hold the remaining values of ``deciding`` columns (a role that a policy
+    asks for, though no kind is made of it).
 
     Where the predicates of the kinds are not understood (sub-selects, functions), the memberships
     run through combinations of the values that the predicates name; which kind each of them makes
@@ -134,7 +138,7 @@ def plan_joinings(catalog: Catalog, model: Model) -> tuple[tuple[Joining, ...], 
         verdict.active is Truth.UNKNOWN or Truth.UNKNOWN in verdict.kinds for verdict in verdicts
     )
     if unclear:
-        count = min(UNCLEAR_JOININGS, max(len(kinds), len(combinations)))
+        count = min(MOST_JOININGS, max(len(kinds), len(combinations)))
         some = tuple(Joining("", combinations[at % len(combinations)]) for at in range(count))
         return some, _inactive(verdicts)
     made = [
@@ -142,7 +146,20 @@ def plan_joinings(catalog: Catalog, model: Model) -> tuple[tuple[Joining, ...], 
         for at, kind in enumerate(kinds)
         if (found := next((v for v in verdicts if v.is_first(at)), None)) is not None
     ]
-    return tuple(made) or (Joining(DEFAULT_KIND, {}),), _inactive(verdicts)
+    made = made or [Joining(DEFAULT_KIND, {})]
+    for column, value in singles_of(deciding):
+        if len(made) >= MOST_JOININGS:
+            break
+        values = {**made[-1].values, column: value}
+        verdict = _Verdict.of(relation, values, kinds, memberships.active)
+        broken = any(
+            condition_of(relation, f"NOT ({check.expression})")(values) is Truth.YES
+            for check in relation.checks
+        )
+        known = any(j.values.get(column) == value for j in made)
+        if verdict.active is Truth.YES and column not in taken and not (known or broken):
+            made.append(Joining(verdict.kind(kinds), values, further=True))
+    return tuple(made), _inactive(verdicts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +179,13 @@ class _Verdict:
             tuple(_judge(relation, kind.where, values) for kind in kinds),
             _judge(relation, active, values),
         )
+
+    def kind(self, kinds: Sequence[Kind]) -> str:
+        """The first kind that accepts these values, or "" where there is none."""
+        hits = (
+            k.name for k, verdict in zip(kinds, self.kinds, strict=True) if verdict is Truth.YES
+        )
+        return next(hits, "")
 
     def is_first(self, at: int) -> bool:
         """Whether a membership in force with these values is of the kind at this place."""

@@ -39,11 +39,15 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Joining:
-    """How memberships of one sort look: the values that make them so, and whether in force."""
+    """How memberships of one sort look: the values that make them so, and whether in force.
+
+    ``further`` ones are no kind of their own but hold a value that policies ask for.
+    """
 
     kind: str
     values: Values
     active: bool = True
+    further: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +78,15 @@ class Plan:
     joinings: tuple[Joining, ...] = ()
     former: Joining | None = None
 
-    def preferred(self, name: RelationName, turn: int, rotation: int) -> dict[str, str | None]:
+    def preferred(
+        self, name: RelationName, turn: int, rotation: int, ordinal: int
+    ) -> dict[str, str | None]:
         """Values that a row with this ``turn`` would rather have, by column.
 
         Columns that decide verdicts run through their values: without a ``rotation`` each alone,
         the others as they ordinarily are; else mixed. Rows of a partitioned table run through its
-        leaves. Configured values win. After a refusal every other variant does without the first.
+        leaves. Configured values win; those of unique columns follow the ``ordinal``. After a
+        refusal every other variant does without the first.
         """
         values: dict[str, str | None] = {}
         cycling = self.cycling.get(name, {})
@@ -90,7 +97,7 @@ class Plan:
                 at = (turn * place + rotation * (place + 1)) % (len(options) + 1)
                 if at:
                     values[column] = options[at - 1]
-        elif singles := _singles(cycling):
+        elif singles := singles_of(cycling):
             at = turn % (len(singles) + 1)
             if at:
                 column, value = singles[at - 1]
@@ -98,15 +105,16 @@ class Plan:
         if leaves := self.leaves.get(name):
             values |= leaves[turn % len(leaves)]
         for column, given in self.values.get(name, {}).items():
-            values[column] = given[turn % len(given)]
+            unique = any(u.columns == (column,) for u in self.catalog.relations[name].uniques)
+            values[column] = given[(ordinal if unique else turn) % len(given)]
         return values
 
     def variety(self, name: RelationName) -> int:
         """How many rows it takes to show each value of the deciding columns, and the ordinary."""
-        return 1 + len(_singles(self.cycling.get(name, {})))
+        return 1 + len(singles_of(self.cycling.get(name, {})))
 
 
-def _singles(cycling: Mapping[str, tuple[str, ...]]) -> list[tuple[str, str]]:
+def singles_of(cycling: Mapping[str, tuple[str, ...]]) -> list[tuple[str, str]]:
     """Pairs of column and value: the first values of all columns, then the second ones, …"""
     longest = max(map(len, cycling.values()), default=0)
     return [

@@ -174,7 +174,9 @@ class Populator:
     def _make_tenants(self, name: RelationName) -> None:
         for at, tenant in enumerate(self._tenants):
             fixed = {str(self._model.tenant_key): tenant}
-            self._builder.make(name, Wish(tenant, 0, 0, at, fixed, self._tenant_ordinals[at]))
+            # The first two are as tenants ordinarily are: between them leaks must show.
+            value = max(0, at - 1)
+            self._builder.make(name, Wish(tenant, 0, 0, value, fixed, self._tenant_ordinals[at]))
 
     def _make_users(self, name: RelationName) -> None:
         column = tenant_column_of_users(self._model)
@@ -187,8 +189,10 @@ class Populator:
                 fixed |= person.memberships[0][1].values
             if column is not None:
                 fixed[column] = home
+            # Unless values are mixed anyway, users are ordinary: not deleted, not banned.
+            value = person.natural if self._builder.turns.get(name) else 0
             self._builder.make(
-                name, Wish(home, person.natural, person.natural, person.natural, fixed, ordinal)
+                name, Wish(home, person.natural, person.natural, value, fixed, ordinal)
             )
 
     def _make_memberships(self, name: RelationName) -> None:
@@ -227,9 +231,15 @@ class Populator:
             self._builder.make(name, Wish(self._tenants[0], at, at, at))
 
     def _make_for_users(self, name: RelationName, column: str) -> None:
+        """One row for each user; where no user can have two, the outsider has none, so that there
+        is a row that could still be inserted."""
+        relation = self._plan.catalog.relations[name]
+        single = any(u.columns == (column,) for u in relation.uniques)
         for person, user in zip(self._people, self._users, strict=True):
             if any(r.values.get(column) == user for r in self._builder.stock.records.get(name, ())):
                 continue  # it was made as a parent of another row
+            if single and not person.memberships:
+                continue
             wish = Wish(
                 self._home(person), person.natural, person.natural, person.natural, {column: user}
             )

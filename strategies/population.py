@@ -62,7 +62,9 @@ def plan_population(
         {n: leaves for n in candidates if (leaves := partition_leaves(catalog, n))},
         {n: c for n in candidates if (c := _cycling(catalog, model, n, dictionary))},
     )
-    joinings, former = plan_joinings(catalog, model)
+    memberships = model.memberships.relation if model.memberships is not None else None
+    deciding = plan.cycling.get(memberships, {}) if memberships is not None else {}
+    joinings, former = plan_joinings(catalog, model, deciding)
     plan = replace(plan, joinings=joinings, former=former, values=_tenant_keys(plan))
     while True:
         plan = _arranged(plan, _needed(wanted, candidates), failed)
@@ -157,7 +159,7 @@ def _without_rows(plan: Plan) -> dict[RelationName, str]:
     for trial in range(2):
         pick = SeededPick(random.Random(trial)) if trial else SimplestPick()
         builder = Builder(plan, pick)
-        Populator(builder, Shape(), lambda name: Decision()).world()
+        Populator(builder, Shape(tenants=2, rows=1), lambda name: Decision()).world()
         found = {
             name: builder.failures[name]
             for name in plan.order

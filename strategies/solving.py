@@ -84,7 +84,7 @@ class _RelationPlan:
         return found
 
     def _lay_out(self, fixed: frozenset[str]) -> _Layout:
-        keys = key_columns(self.relation, fixed)
+        keys = key_columns(self.relation, fixed, self.columns)
         links = {c for key in self.relation.foreign_keys for c in key.columns}
         steps, absent = [], []
         for name, plan in self.columns.items():
@@ -170,11 +170,12 @@ def solve_row(
     """Input texts (None: NULL) for all columns that are not in ``fixed`` and not generated.
 
     With ``fixed`` they hold NOT NULL, domains and CHECK constraints as far as these are
-    understood. References that are not given are NULL where they may be. Columns that must be unique over the whole relation follow ``ordinal`` and are
-    distinct for distinct ones; all others follow ``natural`` and ``pick`` and are equal for equal
-    ones; ``canary`` (empty for none) goes into one column that can hold it. ``overrides`` maps
-    columns (or ``table.column``) to the values that they may take; ``avoid`` maps columns to the
-    tuples that must not appear there. A column of an unknown type is left to its default.
+    understood. References that are not given are NULL where they may be. Columns that must be
+    unique over the whole relation follow ``ordinal`` and are distinct for distinct ones; all
+    others follow ``natural`` and ``pick`` and are equal for equal ones; ``canary`` (empty for
+    none) goes into one column that can hold it. ``overrides`` maps columns (or ``table.column``)
+    to the values that they may take; ``avoid`` maps columns to the tuples that must not appear
+    there. A column of an unknown type is left to its default.
     Raises Unsolvable.
     """
     plan = _plan_for(relation, dictionary, overrides)
@@ -351,13 +352,14 @@ class _Search:
             if value is None or model is None or type_.category is not TypeCategory.BASE:
                 continue
             for text in neighbours(type_, value):
-                if is_valid(type_, text):
+                if is_valid(type_, text) and plan.judge(text):
                     yield text
             same = self.row[other] if other in self.row else self.fixed.get(other)
             if not is_key and same is not None and is_valid(type_, same):
-                yield same
-                if type_.base in TEXT_BASES:
-                    yield from (same.lower(), same.upper(), same.strip())
+                texts = (same, same.lower(), same.upper(), same.strip())
+                yield from (
+                    t for t in texts[: 4 if type_.base in TEXT_BASES else 1] if plan.judge(t)
+                )
         if not is_key:
             yield from plan.alternatives
         elif plan.nullable:
@@ -423,7 +425,7 @@ def canary_column(
     """
     plan = _plan_for(relation, dictionary, overrides)
     free = plan.columns.keys() - set(fixed)
-    return _canary_column(plan, free - key_columns(relation, fixed), length)
+    return _canary_column(plan, free - key_columns(relation, fixed, plan.columns), length)
 
 
 def _canary_column(plan: _RelationPlan, free: Collection[str], length: int) -> str | None:

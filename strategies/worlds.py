@@ -10,7 +10,13 @@ from tenantfuzz.policies.model import OwnershipKind
 from tenantfuzz.policies.structure import ForeignKey, RelationName
 from tenantfuzz.policies.world import Row, World
 from tenantfuzz.strategies.building import Builder, Wish
-from tenantfuzz.strategies.picking import HypothesisPick, Pick, SeededPick, SimplestPick
+from tenantfuzz.strategies.picking import (
+    HypothesisPick,
+    Pick,
+    SeededPick,
+    ShiftedPick,
+    SimplestPick,
+)
 from tenantfuzz.strategies.plan import Plan, Unpopulated
 from tenantfuzz.strategies.populating import Decision, Populator, Shape
 from tenantfuzz.strategies.standing import standing_of
@@ -101,13 +107,17 @@ def candidate_row(
     owner = _owner_values(plan, relation, tenant, user)
     mine = _user_values(plan, relation, user)
     reason = "no valid row was found"
-    for given in [{**owner, **mine, **fixed}, {**owner, **fixed}] if mine else [{**owner, **fixed}]:
+    # The user's own row first; there may be room for somebody else's only.
+    anybody = {c: v for c, v in owner.items() if v != user or user is None}
+    for given in ({**owner, **mine, **fixed}, {**owner, **fixed}, {**anybody, **fixed}):
         # A builder of its own for each row: the row then depends on nothing that came before.
-        builder = Builder(plan, pick, number=-1, standing=standing)
         for attempt in range(_SALTS):
+            shifted = ShiftedPick(pick, attempt // 2) if attempt > 1 else pick
+            builder = Builder(plan, shifted, number=-1, standing=standing)
             number = _BEYOND + salt * _SALTS + attempt
             builder.number_from(relation, number)
-            draft = builder.draft(relation, Wish(tenant, number, salt, salt, given), closed=True)
+            wish = Wish(tenant, number, salt, salt, given)
+            draft = builder.draft(relation, wish, closed=True, dictated=fixed)
             if draft is not None:
                 return replace(draft.row, tenant=tenant)
             reason = builder.failures[relation]

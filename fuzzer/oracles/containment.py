@@ -78,6 +78,7 @@ class Written:
     after: Prediction
     population: Population  # after the write
     founded: frozenset[str] = frozenset()  # tenants that the principal itself created before
+    upsert: bool = False  # the statement may change rows that were there (ON CONFLICT, MERGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +230,8 @@ class Containment:
         shown = new if may_old and new is not None else old or new
         if shown is None:
             return None
-        code = "TF402" if in_scope(shown, principal) else "TF202"
+        foreign = "TF207" if written.upsert else "TF202"
+        code = "TF402" if in_scope(shown, principal) else foreign
         return _violation(
             code,
             written,

@@ -168,7 +168,7 @@ def insert(
 def test_every_row_is_accepted(connection: psycopg.Connection, catalog: Catalog) -> None:
     dictionary = build_dictionary(catalog)
     assert len(catalog.relations) >= 14
-    refusals = []
+    refusals: list[str | None] = []
     for relation in catalog.relations.values():
         for n in range(ROWS):
             pick = SimplestPick() if n < 20 else SeededPick(random.Random(n))

@@ -23,7 +23,7 @@ from tenantfuzz.policies.model import (
 from tenantfuzz.policies.structure import RelationName
 from tenantfuzz.policies.world import Fixup, Row, World
 from tenantfuzz.strategies.dictionary import build_dictionary
-from tenantfuzz.strategies.picking import SeededPick, SimplestPick
+from tenantfuzz.strategies.picking import Pick, SeededPick, SimplestPick
 from tenantfuzz.strategies.population import Plan, plan_population
 from tenantfuzz.strategies.worlds import candidate_row, designed_worlds, parents_of, worlds
 
@@ -304,7 +304,8 @@ def test_further_rows_are_accepted_beside_a_world_and_each_other(
     made = 0
     with tracker.transaction(force_rollback=True):
         load(tracker, world)
-        for salt, pick in enumerate((SimplestPick(), SeededPick(random.Random(9)))):
+        picks: tuple[Pick, ...] = (SimplestPick(), SeededPick(random.Random(9)))
+        for salt, pick in enumerate(picks):
             for name in ("projects", "issues", "labels", "documents", "versions", "comments"):
                 row = candidate_row(
                     plan,

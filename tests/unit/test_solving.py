@@ -20,7 +20,13 @@ from tenantfuzz.policies.structure import (
 )
 from tenantfuzz.strategies.dictionary import Dictionary
 from tenantfuzz.strategies.picking import SeededPick, SimplestPick
-from tenantfuzz.strategies.solving import Unsolvable, canary_column, mutate_value, solve_row
+from tenantfuzz.strategies.solving import (
+    Taken,
+    Unsolvable,
+    canary_column,
+    mutate_value,
+    solve_row,
+)
 
 TYPES = {
     "int": DataType("integer", "int4"),
@@ -159,6 +165,19 @@ def test_fixed_values_are_held_to() -> None:
     assert row["ends"] == "2031-05-05 01:00:00+00"
 
 
+def test_the_search_keeps_the_checks_of_single_columns() -> None:
+    things = relation(
+        "id int!, tier text!, seats text!",
+        "(tier = ANY (ARRAY['free'::text, 'pro'::text]))",
+        "(seats = ANY (ARRAY['x'::text, 'free'::text]))",
+        "(tier = seats)",
+    )
+    row = solve(things, {"seats": "free"}, pick=always(1))
+    assert row["tier"] == "free"
+    with pytest.raises(Unsolvable):
+        solve(things, {"seats": "x"})
+
+
 def test_a_contradiction_is_unsolvable_and_named() -> None:
     things = relation("id int!, a int!, b int!", "(a < b)", "(b < a)")
     with pytest.raises(Unsolvable, match=r"no row of public\.things was found that holds c"):
@@ -168,6 +187,28 @@ def test_a_contradiction_is_unsolvable_and_named() -> None:
 def test_checks_that_are_not_understood_are_left_to_the_server() -> None:
     things = relation("id int!, a int!", "(mystery(a) = 3)", "syntax ( error")
     assert solve(things) == {"id": "1", "a": "1"}
+
+
+@pytest.mark.parametrize(
+    ("column", "check", "first"),
+    [
+        ("n int!", "(n > 1000)", ["1001", "1002"]),
+        ("n int!", "((n >= 1) AND (n <= 5))", ["1", "2"]),
+        ("n int!", "((n & 3) = n)", ["1", "2"]),
+        ("n int!", "(n = ANY (ARRAY[10, 20]))", ["10", "10"]),
+        ("n text!", "((n)::integer > 0)", ["1", "2"]),
+        ("n text!", "(n ~ similar_to_escape('x[0-9]{2}'::text))", ["x00", "x01"]),
+        ("n jsonb!", """(n @> '{"v": 1}'::jsonb)""", ['{"v": 1}', '{"v": 1}']),
+        (
+            "n time!",
+            "(n < '2020-01-01 00:00:00+00'::timestamp with time zone)",
+            ["2019-12-31 23:00:00+00", "2019-12-31 23:00:00+00"],
+        ),
+    ],
+)
+def test_single_checks_shape_the_values(column: str, check: str, first: list[str]) -> None:
+    things = relation(f"id int!, {column}", check)
+    assert [solve(things, natural=n)["n"] for n in (0, 1)] == first
 
 
 def test_domains_hold() -> None:
@@ -211,6 +252,11 @@ def test_local_keys_are_natural_unless_nothing_scopes_them() -> None:
     assert solve(scoped, {"org_id": ORG}, ordinal=9, natural=2) == {"n": "3"}
     alone = relation("a mood!, n int!", uniques=(("a", "n"),))
     assert solve(alone, ordinal=9, natural=2) == {"a": "sad", "n": "10"}
+    assert solve(alone, {"a": "ok"}, ordinal=9, natural=2) == {"n": "10"}  # a mood is no scope
+    named = relation("tenant text!, n int!", uniques=(("tenant", "n"),))
+    assert solve(named, {"tenant": "acme"}, ordinal=9, natural=2) == {"n": "3"}
+    timed = relation("at time!, n int!", uniques=(("n", "at"),))
+    assert solve(timed, {"at": "2024-01-01"}, ordinal=9, natural=2) == {"n": "10"}
 
 
 def test_references_that_are_not_given_are_null() -> None:
@@ -241,7 +287,7 @@ def test_configured_values() -> None:
 
 def test_taken_values_are_avoided() -> None:
     things = relation("id int!, a text!, m mood!")
-    taken = {("a", "m"): {("a 1", "sad")}}
+    taken: Taken = {("a", "m"): {("a 1", "sad")}}
     row = solve_row(things, {}, pick=SimplestPick(), ordinal=0, natural=0, canary="", avoid=taken)
     assert (row["a"], row["m"]) != ("a 1", "sad")
     assert row["m"] == "sad"  # what was picked stays

@@ -219,10 +219,11 @@ def test_every_canary_stands_in_its_own_row_alone(world: World) -> None:
 
 
 def test_references_stay_inside_a_tenant(world: World) -> None:
-    home = {r.values["id"]: r.values["org"] for r in rows(world, TASKS) + rows(world, TAGS)}
+    tasks = {r.values["id"]: r.tenant for r in rows(world, TASKS)}
+    tags = {r.values["id"]: r.tenant for r in rows(world, TAGS)}
+    assert len(rows(world, TAGGED)) == 6
     for row in rows(world, TAGGED):
-        assert home[row.values["task"]] == row.tenant
-        assert home[row.values["tag"]] in (row.tenant, None)
+        assert row.tenant == tasks[row.values["task"]] == tags[row.values["tag"]]
     active = {
         (r.values["org"], r.values["person"])
         for r in rows(world, MEMBERS)
@@ -345,7 +346,7 @@ def test_a_world_costs_at_most_forty_choices() -> None:
     many = [
         table(name(f"t{at:02}"), columns(id=INT, org=UUID), to(ORGS, "org")) for at in range(60)
     ]
-    catalog = replace(CATALOG, relations=CATALOG.relations | {r.name: r for r in many})
+    catalog = replace(CATALOG, relations={r.name: r for r in (*RELATIONS, *many)})
     owned = {r.name: Ownership(OwnershipKind.COLUMN, "org") for r in many}
     plan = plan_population(catalog, replace(MODEL, ownership={**MODEL.ownership, **owned}))
     made = build_world(plan, pick, Shape())

@@ -1,0 +1,474 @@
+"""The command line: ``tenantfuzz run``, ``replay``, ``show``, ``explain``."""
+
+import os
+import shlex
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from enum import StrEnum
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from tenantfuzz import __version__
+from tenantfuzz.errors import ToolError
+from tenantfuzz.exit_status import ExitStatus
+from tenantfuzz.findings import Severity
+
+if TYPE_CHECKING:
+    from tenantfuzz.target import Target
+
+# What is heavy is imported in the commands that need it: help and explanations come at once.
+
+PHASES = ("replay", "sweep", "fuzz")
+DEFAULT_SECONDS = 60.0
+_REPORTS = (".json",)
+
+app = typer.Typer(
+    help="Finds out whether members of one organisation can read, change or learn of what "
+    "belongs to another in a PostgreSQL database.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Phase(StrEnum):
+    """A phase that can be asked for by itself."""
+
+    REPLAY = "replay"
+    SWEEP = "sweep"
+    FUZZ = "fuzz"
+
+
+class Format(StrEnum):
+    """What stdout holds."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class EngineName(StrEnum):
+    """The engines of this version."""
+
+    EMBEDDED = "embedded"
+    SERVER = "server"
+
+
+def _seconds(text: str) -> float:
+    from pydantic import TypeAdapter, ValidationError
+
+    from tenantfuzz.policies.sections import Seconds
+
+    try:
+        return TypeAdapter(Seconds).validate_python(text)
+    except ValidationError:
+        raise typer.BadParameter(f"expected a time such as 60s, 5m or 1h, not {text!r}") from None
+
+
+def _report(text: str) -> Path:
+    path = Path(text)
+    if path.suffix not in _REPORTS:
+        raise typer.BadParameter(
+            f"{text!r}: reports are written as {', '.join(_REPORTS)} in this version"
+        )
+    if not path.parent.is_dir():
+        raise typer.BadParameter(f"{text!r}: the folder {path.parent} does not exist")
+    return path
+
+
+PathArgument = Annotated[
+    str, typer.Argument(help="A folder with a tenantfuzz.toml, or the file.", metavar="PATH")
+]
+EngineOption = Annotated[
+    EngineName | None, typer.Option(help="Where the PostgreSQL server comes from.")
+]
+ServerOption = Annotated[
+    str | None,
+    typer.Option(metavar="DSN", help="The server for --engine server; env:NAME reads a variable."),
+]
+CorpusOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Where counterexamples are. [PATH/corpus]")
+]
+FormatOption = Annotated[Format, typer.Option("--format", help="What is printed on stdout.")]
+
+
+def _version(*, value: bool) -> None:
+    if value:
+        typer.echo(f"tenantfuzz {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version.",
+            is_eager=True,
+            callback=lambda value: _version(value=value),
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    path: PathArgument = ".",
+    *,
+    engine: EngineOption = None,
+    server: ServerOption = None,
+    time: Annotated[
+        float | None,
+        typer.Option(
+            parser=_seconds, metavar="TIME", help="Budget of the fuzz phase: 60s, 5m, 1h. [60s]"
+        ),
+    ] = None,
+    max_examples: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Budget in generated worlds.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Same seed, same run. [random]")
+    ] = None,
+    phase: Annotated[
+        list[Phase] | None,
+        typer.Option(help="Only this phase; may be repeated. [replay, sweep, fuzz]"),
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option(metavar="GLOB", help="Only relations that match, as public.iss*.")
+    ] = None,
+    output: FormatOption = Format.TEXT,
+    report: Annotated[
+        list[Path] | None,
+        typer.Option(parser=_report, metavar="FILE", help="Write the result to FILE (.json)."),
+    ] = None,
+    corpus: CorpusOption = None,
+    fail_on: Annotated[
+        Severity | None,
+        typer.Option(help="The lowest severity that makes the run fail. [medium]"),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Report policies that are too strict, too (TF8xx).")
+    ] = False,
+    no_shrink: Annotated[
+        bool, typer.Option("--no-shrink", help="Do not make findings minimal.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="List all that is otherwise counted.")
+    ] = False,
+) -> None:
+    """Look for leaks in the target at PATH.
+
+    Exit status: 0 no finding at or above --fail-on and nothing untested; 1 findings; 2 an
+    error; 3 no finding, but something is untested.
+    """
+
+    def action() -> int:
+        target = _target(path)
+
+        from tenantfuzz import corpus as corpus_files
+        from tenantfuzz.campaign import Options, run_campaign
+        from tenantfuzz.console import CampaignConsole
+        from tenantfuzz.outcome import exit_status, follow
+        from tenantfuzz.result import json_text, result_document, write_json
+        from tenantfuzz.terminal import open_console
+
+        settings = target.configuration.run
+        given = time is not None or max_examples is not None
+        threshold = fail_on or Severity(settings.fail_on)
+        seconds = time if given else settings.time
+        examples = max_examples if given else settings.max_examples
+        if seconds is None and examples is None:
+            seconds = DEFAULT_SECONDS
+        asked = {p.value for p in phase} if phase else set(PHASES)
+        engine_name, server_dsn = _engine(target, engine, server)
+        options = Options(
+            seconds=seconds,
+            max_examples=examples,
+            seed=settings.seed if seed is None else seed,
+            phases=tuple(p for p in PHASES if p in asked),
+            only=only,
+            shrink=not no_shrink,
+            corpus=corpus,
+            fail_on=threshold,
+            strict=strict or settings.strict,
+            engine=engine_name,
+            server_dsn=server_dsn,
+        )
+        with _second_interrupt_quits():
+            events = run_campaign(target, options)
+            if output is Format.JSON:
+                finished = follow(events, lambda event: None)
+                print(json_text(result_document(finished)), end="")
+            else:
+                shown = CampaignConsole(
+                    open_console(),
+                    path=path,
+                    open_file=corpus_files.load,
+                    repeat=_command(
+                        path,
+                        flags={
+                            "--engine": engine,
+                            "--time": None if time is None else f"{time:g}s",
+                            "--max-examples": max_examples,
+                            "--only": only,
+                        },
+                        phases=phase or (),
+                        switches={"--strict": strict, "--no-shrink": no_shrink},
+                    ),
+                    verbose=verbose,
+                )
+                with shown:
+                    finished = follow(events, shown.show)
+        for file in report or ():
+            write_json(result_document(finished), file)
+        return exit_status(finished, threshold)
+
+    _exit_with(action)
+
+
+@app.command()
+def replay(
+    path: PathArgument = ".",
+    ids: Annotated[
+        list[str] | None,
+        typer.Argument(help="Counterexamples, by id or its beginning. [all]", metavar="ID"),
+    ] = None,
+    *,
+    engine: EngineOption = None,
+    server: ServerOption = None,
+    corpus: CorpusOption = None,
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Try saved counterexamples again: still leaks, fixed, or cannot replay.
+
+    Exit status: 1 one still leaks; 3 none does, but one cannot be replayed; 0 all are fixed.
+    """
+
+    def action() -> int:
+        from tenantfuzz import corpus as corpus_files
+        from tenantfuzz.console import put_replay
+        from tenantfuzz.outcome import replay_status
+        from tenantfuzz.result import json_text, replays_document
+        from tenantfuzz.terminal import open_console, put
+
+        place, wanted = path, list(ids or ())
+        if place.startswith("TF") and not Path(place).exists():
+            place, wanted = ".", [place, *wanted]
+        target = _target(place)
+        folder = corpus or target.root / "corpus"
+        _check_corpus(corpus)
+        chosen = corpus_files.find(folder, wanted)
+        console = open_console()
+        results = []
+        if chosen:
+            from tenantfuzz.campaign import replay as replay_campaign
+
+            engine_name, server_dsn = _engine(target, engine, server)
+            replayed = replay_campaign(
+                target,
+                ids=[file.stem for file in chosen] if wanted else [],
+                corpus=folder,
+                engine=engine_name,
+                server_dsn=server_dsn,
+            )
+            for result in replayed:
+                results.append(result)
+                if output is Format.TEXT:
+                    put_replay(console, result)
+        elif output is Format.TEXT:
+            put(console, f"nothing to replay: there are no counterexamples in {folder}")
+        if output is Format.JSON:
+            print(json_text(replays_document(target.name, results)), end="")
+        return replay_status(results)
+
+    _exit_with(action)
+
+
+@app.command()
+def show(
+    identifier: Annotated[
+        str, typer.Argument(help="A counterexample, by id or its beginning.", metavar="ID")
+    ],
+    *,
+    path: Annotated[
+        str, typer.Option(metavar="PATH", help="A folder with a tenantfuzz.toml, or the file.")
+    ] = ".",
+    corpus: CorpusOption = None,
+    sql: Annotated[
+        bool, typer.Option("--sql", help="Print a script that plain psql runs, showing the leak.")
+    ] = False,
+) -> None:
+    """Tell the story of a saved counterexample."""
+
+    def action() -> int:
+        from tenantfuzz import corpus as corpus_files
+        from tenantfuzz.story import story
+        from tenantfuzz.terminal import open_console, put_lines, story_width
+
+        _check_corpus(corpus)
+        target = None if corpus is not None and not sql else _target(path)
+        folder = corpus if corpus is not None or target is None else target.root / "corpus"
+        assert folder is not None
+        [file] = corpus_files.find(folder, [identifier])
+        counterexample = corpus_files.load(file)
+        if sql and target is not None:
+            from tenantfuzz.script import psql_script
+
+            print(psql_script(counterexample, target), end="")
+            return ExitStatus.CLEAN
+        console = open_console()
+        finding = counterexample.finding
+        lines = story(finding, counterexample, width=story_width(console), path=path)
+        put_lines(console, lines, finding.severity)
+        return ExitStatus.CLEAN
+
+    _exit_with(action)
+
+
+@app.command()
+def explain(
+    code: Annotated[
+        str | None, typer.Argument(help="A code, as TF101; none lists all.", metavar="CODE")
+    ] = None,
+) -> None:
+    """Explain a code: meaning, cause, an example, and how to mend it."""
+
+    def action() -> int:
+        from tenantfuzz.code_page import code_list, code_page
+        from tenantfuzz.codes import find_code
+        from tenantfuzz.terminal import open_console, put_lines, story_width
+
+        console = open_console()
+        if code is None:
+            put_lines(console, code_list(), Severity.LOW)
+            return ExitStatus.CLEAN
+        found = find_code(code)
+        put_lines(console, code_page(found, width=story_width(console)), found.severity)
+        return ExitStatus.CLEAN
+
+    _exit_with(action)
+
+
+def main() -> None:
+    """The entry point."""
+    for stream in (sys.stdout, sys.stderr):
+        # Values of any database are shown, also where the terminal knows fewer characters.
+        with suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a TextIOWrapper, unless replaced
+    app(prog_name="tenantfuzz")
+
+
+def _target(path: str) -> "Target":
+    from tenantfuzz.target import find_target
+
+    target = find_target(Path(path))
+    if target.configuration.target.dsn is not None:
+        raise ToolError(
+            f"{target.configuration.source}: target.dsn: a live database cannot be read in this "
+            "version",
+            hint='give its structure as files: pg_dump --schema-only, then schema = ["schema.sql"]',
+        )
+    return target
+
+
+def _command(
+    path: str,
+    *,
+    flags: Mapping[str, object],
+    phases: Sequence[Phase],
+    switches: Mapping[str, bool],
+) -> str:
+    """The command line of a run, with what was given that changes what it finds."""
+    words = ["tenantfuzz", "run", path]
+    for name, value in flags.items():
+        words += [] if value is None else [name, str(value)]
+    for phase in phases:
+        words += ["--phase", phase.value]
+    words += [name for name, on in switches.items() if on]
+    return shlex.join(words)
+
+
+def _engine(
+    target: "Target", engine: EngineName | None, server: str | None
+) -> tuple[str | None, str | None]:
+    """The engine where the command line names one, and the connection string of the server."""
+    from tenantfuzz.target import resolve_reference
+
+    section = target.configuration.target
+    if server is not None and engine is None:
+        engine = EngineName.SERVER
+    in_force = engine.value if engine is not None else section.engine.value
+    if in_force != EngineName.SERVER:
+        if server is not None:
+            raise ToolError("--server goes with --engine server only")
+        return (engine.value if engine else None), None
+    name, where = (server, "--server") if server is not None else (section.server, "target.server")
+    dsn = None if name is None else resolve_reference(name, where)
+    return (engine.value if engine else None), dsn
+
+
+def _check_corpus(corpus: Path | None) -> None:
+    if corpus is not None and not corpus.is_dir():
+        raise ToolError(f"there is no folder {corpus}", hint="--corpus names a folder")
+
+
+def _exit_with(action: Callable[[], int]) -> NoReturn:
+    """Run ``action`` and exit with what it returns, or with 2 for what went wrong."""
+    try:
+        status = action()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Nobody reads on. What Python flushes at its own end must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = ExitStatus.CLEAN
+    except ToolError as error:
+        status = _complain(f"error: {error}", error.hint, error)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        status = ExitStatus.UNTESTED
+    except Exception as error:
+        what = f"error: internal error: {type(error).__name__}: {error}"
+        status = _complain(what, "TENANTFUZZ_DEBUG=1 shows where; please report it", error)
+    raise typer.Exit(int(status))
+
+
+def _complain(message: str, hint: str | None, error: Exception) -> ExitStatus:
+    from tenantfuzz.lines import visible
+    from tenantfuzz.scrubbing import scrub
+
+    if os.environ.get("TENANTFUZZ_DEBUG") == "1":
+        traceback.print_exception(error)
+    lines = [message] + ([f"hint: {hint}"] if hint else [])
+    print(visible(scrub("\n".join(lines))), file=sys.stderr)
+    return ExitStatus.ERROR
+
+
+@contextmanager
+def _second_interrupt_quits() -> Iterator[None]:
+    """The first Ctrl-C ends the campaign in good order, the second one the process."""
+
+    def first(number: int, frame: FrameType | None) -> NoReturn:
+        del number, frame
+        signal.signal(signal.SIGINT, second)
+        raise KeyboardInterrupt
+
+    def second(number: int, frame: FrameType | None) -> NoReturn:
+        del number, frame
+        if sys.stdout.isatty():
+            os.write(1, b"\x1b[?25h\n")  # the live lines hide the cursor
+        os._exit(ExitStatus.UNTESTED)
+
+    before = signal.signal(signal.SIGINT, first)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,165 @@
+"""Coverage: which cells were tried, which are closed, and which nobody can vouch for."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from tenantfuzz.events import Coverage, UntestedCell
+from tenantfuzz.identity import is_closed
+from tenantfuzz.policies.configuration import Acceptance
+from tenantfuzz.policies.model import Model, OwnershipKind
+from tenantfuzz.policies.principals import Principal
+from tenantfuzz.policies.structure import (
+    Catalog,
+    Function,
+    Operation,
+    Relation,
+    RelationKind,
+    RelationName,
+)
+
+Cell = tuple[RelationName, Operation, str]
+_TABLES = (RelationKind.TABLE, RelationKind.PARTITIONED)
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Keeps the books of cells: relation, operation and kind of principal.
+
+    A cell is *covered* when the trusted role could do the very same on the very same row and the
+    principal did it or was denied by row security; *closed* when the catalog forbids it outright;
+    else untested. A policy that never let anybody through proves nothing about its denials.
+    """
+
+    catalog: Catalog
+    model: Model
+    unpopulated: Mapping[RelationName, str] = field(default_factory=dict)
+    functions: Sequence[Function] = ()
+    queries: Sequence[str] = ()
+    tried: set[Cell] = field(default_factory=set)
+    let_through: set[tuple[RelationName, Operation]] = field(default_factory=set)
+    roles: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    refusals: dict[tuple[RelationName, Operation], str] = field(default_factory=dict)
+
+    def meet(self, principals: Iterable[Principal]) -> None:
+        """Notes which kinds there are, and in which roles they act."""
+        for principal in principals:
+            if principal.acting_role is not None:
+                self.roles[principal.kind].add(principal.acting_role)
+
+    def cells(self) -> Iterator[Cell]:
+        """All cells of tables (views have only one operation, and stand apart)."""
+        kinds = [*dict.fromkeys([*(k.name for k in self.model.kinds), *self.roles])]
+        for name, relation in self.catalog.relations.items():
+            for operation in Operation:
+                if relation.kind not in _TABLES and operation is not Operation.SELECT:
+                    continue
+                for kind in kinds:
+                    yield name, operation, kind
+
+    def progress(self) -> tuple[int, int]:
+        """Cells that are covered or closed by now, and all cells."""
+        cells = list(self.cells())
+        done = sum(1 for c in cells if c in self.tried or self._closed(c))
+        return done, len(cells)
+
+    def summary(self, accepted: Sequence[Acceptance]) -> Coverage:
+        """The coverage as the result states it; accepted cells are listed with their reason."""
+        covered, closed = 0, []
+        untested: list[UntestedCell] = []
+        for cell in self.cells():
+            name, operation, kind = cell
+            reason = self._why_untested(cell)
+            if self._closed(cell):
+                closed.append((str(name), operation.value, kind))
+            elif reason is None:
+                covered += 1
+            else:
+                untested.append(UntestedCell(str(name), operation.value, kind, reason))
+        untested += self._doors()
+        known = [(cell, _acceptance(cell, accepted)) for cell in untested]
+        return Coverage(
+            cells=covered + len(closed) + len(untested),
+            covered=covered,
+            closed=len(closed),
+            untested=tuple(c for c, reason in known if reason is None),
+            accepted=tuple(
+                UntestedCell(c.relation, c.operation, c.kind, c.reason, reason)
+                for c, reason in known
+                if reason is not None
+            ),
+            closed_cells=tuple(closed),
+        )
+
+    def _closed(self, cell: Cell) -> bool:
+        name, operation, kind = cell
+        roles = [self.catalog.roles[r] for r in self.roles.get(kind, ()) if r in self.catalog.roles]
+        relation = self.catalog.relations[name]
+        return bool(roles) and all(
+            is_closed(role, relation, operation.value, self.catalog) for role in roles
+        )
+
+    def _why_untested(self, cell: Cell) -> str | None:
+        name, operation, kind = cell
+        relation = self.catalog.relations[name]
+        ownership = self.model.owner_of(name)
+        if not self.roles.get(kind):
+            return f"no principal of kind {kind} arose in any world"
+        if relation.kind not in _TABLES:
+            return f"a {relation.kind}: not tested as a door in this version"
+        if ownership.kind is OwnershipKind.UNCLASSIFIED:
+            return f"unclassified: {ownership.reason or 'nothing says whose its rows are'}"
+        root = self._root(relation)
+        if root.name in self.unpopulated:
+            return f"not populated: {self.unpopulated[root.name]}"
+        if cell not in self.tried:
+            return self.refusals.get(
+                (name, operation), "no row was there that this kind of principal must not reach"
+            )
+        if relation.row_security and (name, operation) not in self.let_through:
+            return "its policies never let anybody through: their denials prove nothing"
+        return None
+
+    def _root(self, relation: Relation) -> Relation:
+        while relation.parent is not None and relation.parent in self.catalog.relations:
+            relation = self.catalog.relations[relation.parent]
+        return relation
+
+    def _doors(self) -> Iterator[UntestedCell]:
+        for function in self.functions:
+            for kind, roles in self.roles.items():
+                if roles & function.executable_by:
+                    yield UntestedCell(
+                        str(function.name),
+                        "call",
+                        kind,
+                        "a function: not tested as a door in this version",
+                    )
+        for query in self.queries:
+            yield UntestedCell(
+                query, "query", "service", "application queries are not tested in this version"
+            )
+
+
+def _acceptance(cell: UntestedCell, accepted: Sequence[Acceptance]) -> str | None:
+    for accept in accepted:
+        if accept.code is not None or accept.fingerprint is not None or accept.id is not None:
+            continue  # that accepts a finding
+        if matches(accept, cell.relation, cell.operation, cell.kind):
+            return accept.reason
+    return None
+
+
+def matches(accept: Acceptance, relation: str, operation: str, kind: str) -> bool:
+    """Whether an ``[[accept]]`` speaks of this relation, operation and kind. Names may be globs,
+    and a relation may be named without its schema."""
+    pattern = accept.relation
+    named = pattern is None or (
+        fnmatchcase(relation, pattern) or fnmatchcase(relation.partition(".")[2], pattern)
+    )
+    return (
+        named
+        and (accept.operation is None or fnmatchcase(operation, accept.operation))
+        and (accept.kind is None or fnmatchcase(kind, accept.kind))
+    )

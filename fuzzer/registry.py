@@ -1,0 +1,81 @@
+"""The registry: one hole, one finding, with its smallest witness."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tenantfuzz.counterexample import Witness
+from tenantfuzz.coverage import matches
+from tenantfuzz.findings import Finding
+from tenantfuzz.policies.configuration import Acceptance
+
+_SHADOWED = {"TF108": "TF101", "TF107": "TF101", "TF207": "TF202", "TF104": "TF101"}
+"""Codes that say the same as another one when an ordinary member or statement gets it too."""
+
+
+@dataclass(slots=True)
+class Registry:
+    """All findings of a campaign by fingerprint."""
+
+    accepted: Sequence[Acceptance] = ()
+    findings: dict[str, Finding] = field(default_factory=dict)
+    witnesses: dict[str, Witness] = field(default_factory=dict)
+    accepted_findings: dict[str, tuple[Finding, str]] = field(default_factory=dict)
+
+    def add(self, finding: Finding, witness: Witness) -> bool:
+        """Takes in a finding; True if it is a new one that counts as found."""
+        fingerprint = finding.fingerprint
+        if fingerprint in self.findings or fingerprint in self.accepted_findings:
+            return False
+        reason = self._accepted(finding)
+        if reason is not None:
+            self.accepted_findings[fingerprint] = (finding, reason)
+            return False
+        if self._is_shadowed(finding):
+            return False
+        for other in [f for f in self.findings.values() if _shadows(finding, f)]:
+            del self.findings[other.fingerprint]
+        self.findings[fingerprint] = finding
+        self.witnesses[fingerprint] = witness
+        return True
+
+    def improve(self, finding: Finding, witness: Witness) -> None:
+        """A smaller witness for a known finding."""
+        self.findings[finding.fingerprint] = finding
+        self.witnesses[finding.fingerprint] = witness
+
+    def knows(self, finding: Finding) -> bool:
+        """Whether it would be no news."""
+        return (
+            finding.fingerprint in self.findings
+            or finding.fingerprint in self.accepted_findings
+            or self._is_shadowed(finding)
+        )
+
+    def _accepted(self, finding: Finding) -> str | None:
+        for accept in self.accepted:
+            if accept.code is None and accept.fingerprint is None and accept.id is None:
+                continue
+            if accept.code is not None and accept.code != finding.code:
+                continue
+            if accept.fingerprint is not None and accept.fingerprint != finding.fingerprint:
+                continue
+            if accept.id is not None and accept.id != finding.id:
+                continue
+            if matches(accept, finding.relation, finding.operation, finding.principal.kind):
+                return accept.reason
+        return None
+
+    def _is_shadowed(self, finding: Finding) -> bool:
+        return any(_shadows(f, finding) for f in self.findings.values())
+
+    def ordered(self) -> tuple[Finding, ...]:
+        """Findings, worst first, then by name."""
+        return tuple(sorted(self.findings.values(), key=lambda f: (-f.severity.rank, f.code, f.id)))
+
+
+def _shadows(plain: Finding, special: Finding) -> bool:
+    return (
+        _SHADOWED.get(special.code) == plain.code
+        and plain.relation == special.relation
+        and set(special.culprits) <= set(plain.culprits)
+    )

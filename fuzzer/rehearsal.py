@@ -1,0 +1,78 @@
+"""The rehearsal: finds out on the server which relations can be populated, and how."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+from tenantfuzz.loading_worlds import Refusal, WorldLoader
+from tenantfuzz.policies.structure import RelationName
+from tenantfuzz.policies.world import World
+from tenantfuzz.preparation import Prepared
+from tenantfuzz.strategies.plan import Plan
+from tenantfuzz.strategies.population import plan_population
+from tenantfuzz.strategies.worlds import designed_worlds
+from tenantfuzz.wire import Failure
+
+_ROUNDS = 24
+_VARIANTS = 8  # how often a relation's rows may be refused before it is given up
+
+
+def rehearse(prepared: Prepared, loader: WorldLoader, *, seed: int) -> Plan:
+    """A plan whose worlds the server accepts, as far as that can be had.
+
+    Unknown constraints are settled by trial: rows that are refused are made in another way; what
+    is refused again and again is left out, with the server's reason.
+    """
+    variants: Counter[RelationName] = Counter()
+    skip: dict[RelationName, str] = {}
+    plan = _plan(prepared, variants, skip)
+    with prepared.stage(loader) as stage:
+        for _ in range(_ROUNDS):
+            world = designed_worlds(plan, seed=seed, count=1)[0]
+            refused = stage.open(world)
+            stage.close()
+            blamed = _blamed(world, refused)
+            if not blamed:
+                return plan
+            for relation, failure in blamed.items():
+                variants[relation] += 1
+                if variants[relation] > _VARIANTS:
+                    skip[relation] = f"the server refuses its rows: {_reason(failure)}"
+            plan = _plan(prepared, variants, skip)
+    return plan
+
+
+def _plan(
+    prepared: Prepared, variants: Mapping[RelationName, int], skip: Mapping[RelationName, str]
+) -> Plan:
+    return plan_population(
+        prepared.catalog,
+        prepared.model,
+        existing=prepared.existing,
+        dictionary=prepared.dictionary,
+        overrides={
+            name: [str(v) for v in values] for name, values in prepared.configuration.values.items()
+        },
+        variants=dict(variants),
+        skip=dict(skip),
+    )
+
+
+def _blamed(world: World, refused: list[Refusal]) -> dict[RelationName, Failure]:
+    """Relations more than half of whose rows were refused, unless only because a row that they
+    refer to was refused before."""
+    made = Counter(r.relation for r in world.rows)
+    failed: dict[RelationName, list[Failure]] = {}
+    for refusal in refused:
+        failed.setdefault(refusal.row.relation, []).append(refusal.failure)
+    blamed = {
+        relation: failures[0]
+        for relation, failures in failed.items()
+        if 2 * len(failures) > made[relation]
+    }
+    own = {r: f for r, f in blamed.items() if f.sqlstate != "23503"}
+    return own or dict(list(blamed.items())[:1])
+
+
+def _reason(failure: Failure) -> str:
+    first = failure.message.splitlines()[0] if failure.message else failure.sqlstate
+    return f"{first} ({failure.sqlstate})"

@@ -1,0 +1,375 @@
+"""A round: one world on the stage, and all that its principals try there."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tenantfuzz.counterexample import Step, Witness
+from tenantfuzz.coverage import Ledger
+from tenantfuzz.findings import Finding
+from tenantfuzz.judge import Judge
+from tenantfuzz.observation import keys_by_values
+from tenantfuzz.oracles.cut import Cut, Perturb, may_be_cut
+from tenantfuzz.oracles.provenance import CANARY, canaries_of
+from tenantfuzz.policies.configuration import Attacker
+from tenantfuzz.policies.model import OwnershipKind
+from tenantfuzz.policies.ownership_sql import key_expression
+from tenantfuzz.policies.predictions import Key, Prediction
+from tenantfuzz.policies.principals import Freshness, Principal
+from tenantfuzz.policies.quoting import identifier, qualified
+from tenantfuzz.policies.structure import Operation, Privilege, Relation, RelationName
+from tenantfuzz.policies.world import Values, World
+from tenantfuzz.registry import Registry
+from tenantfuzz.stage import Stage
+from tenantfuzz.strategies.actions import Action, Grants
+from tenantfuzz.strategies.plan import Plan
+from tenantfuzz.strategies.reads import key_columns, reads
+from tenantfuzz.strategies.writes import Rows, Scene, Writer
+from tenantfuzz.wire import Outcome, RawRow
+
+_TELLING = frozenset({"23505", "23P01"})  # errors by which hidden rows may make themselves known
+_MOST_JUDGED = 3  # suspicious actions of one relation, operation, shape and kind, in one round
+_MOST_LAWFUL = 1
+
+
+@dataclass(slots=True)
+class Counters:
+    """What was done, over all rounds of a campaign."""
+
+    reads: int = 0
+    writes: int = 0
+    worlds: int = 0
+    judged: int = 0
+
+    @property
+    def checks(self) -> int:
+        """Actions whose outcome was compared with a prediction."""
+        return self.reads + self.writes
+
+
+@dataclass(frozen=True, slots=True)
+class Rig:
+    """What all rounds share."""
+
+    plan: Plan
+    attacker: Attacker
+    ledger: Ledger
+    registry: Registry
+    counters: Counters
+    influential: frozenset[RelationName]
+    only: frozenset[RelationName] | None = None
+
+
+@dataclass(slots=True)
+class Round:
+    """One world that stands on a stage. ``salt`` makes new keys of this round differ."""
+
+    rig: Rig
+    stage: Stage
+    world: World
+    salt: int = 0
+    ground: Prediction = field(init=False)
+    principals: tuple[Principal, ...] = field(init=False)
+    _judge: Judge = field(init=False)
+    _rows: dict[RelationName, Rows] = field(init=False)
+    _scene: Scene = field(init=False)
+    _known: dict[tuple[RelationName, tuple[str, ...]], Mapping[RawRow, frozenset[Key]]] = field(
+        default_factory=dict
+    )
+    _controls: dict[str, Outcome] = field(default_factory=dict)
+    _judged: Counter[tuple[object, ...]] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        state = self.stage.state()
+        self.ground = self.stage.prediction(state)
+        self.principals = self.stage.principals()
+        origin = {r.canary: r.relation for r in self.world.rows if r.canary}
+        self._judge = Judge(self.stage, self.ground, canaries_of(state, origin))
+        self._rows = self._read_rows()
+        self._scene = Scene(
+            self.rig.plan,
+            self.world,
+            self.ground,
+            self._rows,
+            self.rig.influential,
+            self.salt,
+        )
+        self.rig.ledger.meet(self.principals)
+        self.rig.counters.worlds += 1
+
+    def _read_rows(self) -> dict[RelationName, Rows]:
+        """The columns of all rows as text, by relation and key."""
+        catalog = self.stage.catalog
+        names = self.stage.judged()
+        queries = []
+        for name in names:
+            alias = identifier(name.name)
+            columns = ", ".join(
+                f"{alias}.{identifier(c.name)}::text" for c in catalog.relations[name].columns
+            )
+            key = key_expression(catalog, name, alias)
+            queries.append(f"SELECT {key}, {columns} FROM {qualified(name)} AS {alias}")
+        outcomes = self.stage.wire.pipeline(queries, prepare=True, together=True)
+        rows: dict[RelationName, Rows] = {}
+        for name, outcome in zip(names, outcomes, strict=True):
+            columns = [c.name for c in catalog.relations[name].columns]
+            found: dict[Key, Values] = {}
+            for key, *values in outcome.rows:
+                found[(key or b"").decode()] = {
+                    c: None if v is None else v.decode(errors="replace")
+                    for c, v in zip(columns, values, strict=True)
+                }
+            rows[name] = found
+        return rows
+
+    def relations(self) -> tuple[RelationName, ...]:
+        """The relations that are tried: all that are judged, or those that were asked for."""
+        only = self.rig.only
+        return tuple(n for n in self.stage.judged() if only is None or n in only)
+
+    def grants(self, principal: Principal, relation: Relation) -> Grants:
+        """The columns of the relation that the principal's role may use."""
+        role = self.stage.catalog.roles.get(principal.acting_role or "")
+        names = tuple(c.name for c in relation.columns)
+        if role is None or role.superuser:
+            writable = tuple(c.name for c in relation.columns if not c.generated)
+            return Grants(names, writable, writable, delete=True, whole=True)
+        grant = self.stage.catalog.grant(role.name, relation.name)
+
+        def of(privilege: Privilege) -> tuple[str, ...]:
+            allowed = grant.columns.get(privilege, frozenset())
+            read_only = privilege is not Privilege.SELECT
+            return tuple(
+                c.name
+                for c in relation.columns
+                if c.name in allowed and not (read_only and c.generated)
+            )
+
+        return Grants(
+            of(Privilege.SELECT),
+            of(Privilege.INSERT),
+            of(Privilege.UPDATE),
+            delete=Privilege.DELETE in grant.privileges,
+            whole=Privilege.SELECT in grant.privileges,
+        )
+
+    # Reads
+
+    def read(self, principal: Principal, relations: Sequence[RelationName]) -> Iterator[Finding]:
+        """Every read of these relations as one principal, then the same in the cut worlds."""
+        actions = [a for name in relations for a in self._reads(principal, name)]
+        if not actions:
+            return
+        outcomes = self.stage.read(principal, [a.sql for a in actions])
+        self.rig.counters.reads += len(actions)
+        visible: dict[RelationName, int] = {}
+        suspicious: list[Action] = []
+        for action, outcome in zip(actions, outcomes, strict=True):
+            if self._suspicious_read(principal, action, outcome, visible):
+                suspicious.append(action)
+            self._note_read(principal, action, outcome)
+        for action in suspicious:
+            yield from self._try(principal, [action])
+        calm = [(a, o) for a, o in zip(actions, outcomes, strict=True) if a not in suspicious]
+        yield from self._cut(principal, calm)
+
+    def _reads(self, principal: Principal, name: RelationName) -> Iterator[Action]:
+        relation = self.stage.catalog.relations[name]
+        grants = self.grants(principal, relation)
+        hidden = sorted(self.ground.hidden(principal, name))
+        foreign = next((t for t in self.world.tenants if t not in principal.all_tenants), None)
+        ownership = self.stage.model.owner_of(name)
+        column = ownership.column if ownership.kind is OwnershipKind.COLUMN else None
+        yield from reads(
+            relation,
+            grants,
+            hidden,
+            owner_column=column,
+            foreign_tenant=foreign,
+            locking=self.rig.attacker is not Attacker.API,
+        )
+
+    def _suspicious_read(
+        self,
+        principal: Principal,
+        action: Action,
+        outcome: Outcome,
+        visible: dict[RelationName, int],
+    ) -> bool:
+        if outcome.failure is not None:
+            return CANARY.search(outcome.failure.texts) is not None
+        if action.shape == "count":
+            shown = visible.get(action.relation)
+            return shown is not None and outcome.rows[0][0] != str(shown).encode()
+        if action.shape == "select":
+            visible[action.relation] = len(outcome.rows)
+        if not outcome.rows or not action.victims:
+            return False
+        known = self._values_known(principal, action)
+        for row in outcome.rows:
+            keys = known.get(row)
+            if keys is None or keys <= action.victims:
+                return True
+        return False
+
+    def _values_known(
+        self, principal: Principal, action: Action
+    ) -> Mapping[RawRow, frozenset[Key]]:
+        relation = self.stage.catalog.relations[action.relation]
+        grants = self.grants(principal, relation)
+        columns = grants.select if action.shape == "select" else key_columns(relation, grants)
+        memo = (action.relation, columns)
+        if memo not in self._known:
+            self._known[memo] = keys_by_values(self.stage, relation, columns)
+        return self._known[memo]
+
+    def _note_read(self, principal: Principal, action: Action, outcome: Outcome) -> None:
+        ledger = self.rig.ledger
+        if action.shape != "select":
+            return
+        if action.victims:
+            ledger.tried.add((action.relation, Operation.SELECT, principal.kind))
+        if outcome.failure is None and outcome.rows:
+            ledger.let_through.add((action.relation, Operation.SELECT))
+
+    def _cut(
+        self, principal: Principal, done: Sequence[tuple[Action, Outcome]]
+    ) -> Iterator[Finding]:
+        """The same reads once hidden rows are gone, and once they say something else."""
+        if not may_be_cut(principal):
+            return
+        done = [(a, o) for a, o in done if a.shape in ("select", "count")]
+        cut = Cut(self.stage.catalog, self.stage.model)
+        hidden = cut.hidden(self.ground, principal)
+        if not hidden or not done:
+            return
+        differing: dict[str, Action] = {}
+        perturb = Perturb(self.stage.catalog, self.stage.model)
+        for statements in (cut.statements(hidden), perturb.statements(hidden)):
+            again = self._elsewhere(principal, [a.sql for a, _ in done], statements)
+            for (action, outcome), other in zip(done, again, strict=False):
+                if not _alike(outcome, other):
+                    differing[action.sql] = action
+            self.rig.counters.reads += len(again)
+        for action in differing.values():
+            yield from self._try(principal, [action])
+
+    def _elsewhere(
+        self, principal: Principal, queries: Sequence[str], statements: Sequence[str]
+    ) -> list[Outcome]:
+        wire = self.stage.wire
+        wire.execute("SAVEPOINT elsewhere")
+        try:
+            changed = wire.groups([statements])
+            if any(o.failure is not None for o in changed):
+                return []
+            return self.stage.read(principal, queries)
+        finally:
+            wire.execute("ROLLBACK TO elsewhere", "RELEASE elsewhere")
+
+    # Writes
+
+    def write(self, principal: Principal, relations: Sequence[RelationName]) -> Iterator[Finding]:
+        """Every write on these relations as one principal, each undone."""
+        actions: dict[str, Action] = {}
+        for name in relations:
+            relation = self.stage.catalog.relations[name]
+            writer = Writer(self._scene, principal, relation, self.grants(principal, relation))
+            for action in writer.all():
+                actions.setdefault(action.sql, action)
+        if not actions:
+            return
+        tried = list(actions.values())
+        self._control([a.sql for a in tried])
+        outcomes = self.stage.write(principal, [a.sql for a in tried])
+        self.rig.counters.writes += len(tried)
+        for action, outcome in zip(tried, outcomes, strict=True):
+            self._note_write(principal, action, outcome)
+            if self._worth_judging(principal, action, outcome):
+                yield from self._try(principal, [action])
+                if action.lasting and outcome.failure is None:
+                    yield from self._chain(principal, action)
+
+    def _control(self, statements: Sequence[str]) -> None:
+        """What the trusted role gets for the very same statements."""
+        new = [s for s in statements if s not in self._controls]
+        for statement, outcome in zip(new, self.stage.trusted(new), strict=True):
+            self._controls[statement] = outcome
+
+    def _note_write(self, principal: Principal, action: Action, outcome: Outcome) -> None:
+        ledger = self.rig.ledger
+        control = self._controls[action.sql]
+        cell = (action.relation, action.operation, principal.kind)
+        did = outcome.failure is None and outcome.affected > 0
+        could = control.failure is None and control.affected > 0
+        if action.hostile and (could or did):
+            ledger.tried.add(cell)
+        elif action.hostile and control.failure is not None:
+            ledger.refusals.setdefault(
+                (action.relation, action.operation),
+                f"the trusted role could not do it either: {control.failure.message}",
+            )
+        if did:
+            ledger.let_through.add((action.relation, action.operation))
+
+    def _worth_judging(self, principal: Principal, action: Action, outcome: Outcome) -> bool:
+        if outcome.failure is None:
+            if outcome.affected == 0:
+                return action.shape == "insert on conflict do nothing"
+            most = _MOST_JUDGED if action.hostile else _MOST_LAWFUL
+        else:
+            told = outcome.failure.sqlstate in _TELLING
+            if not told and CANARY.search(outcome.failure.texts) is None:
+                return False
+            most = 1
+        memo = (action.relation, action.operation, action.shape, principal.kind)
+        self._judged[memo] += 1
+        return self._judged[memo] <= most
+
+    def _chain(self, principal: Principal, action: Action) -> Iterator[Finding]:
+        """After a write that policies may depend on: everything is read once more."""
+        later = []
+        for name in self.relations():
+            plain = next((a for a in self._reads(principal, name) if a.shape == "select"), None)
+            if plain is not None:
+                later.append(plain)
+        yield from self._try(principal, [action, *later], cuts=False)
+
+    # Judging
+
+    def _try(
+        self, principal: Principal, actions: Sequence[Action], *, cuts: bool = True
+    ) -> Iterator[Finding]:
+        """Lets the judge decide; yields findings that are news."""
+        steps = tuple(Step(a.relation, a.operation.value, a.sql, a.shape) for a in actions)
+        self.rig.counters.judged += 1
+        verdict = self._judge.judge(principal, steps, cuts=cuts)
+        for finding in verdict.findings:
+            witness = Witness(self.world, principal, _needed(steps, finding))
+            if self.rig.registry.add(finding, witness):
+                yield finding
+
+
+def _needed(steps: Sequence[Step], finding: Finding) -> tuple[Step, ...]:
+    """Of a chain only the write and the read that showed it."""
+    if len(steps) == 1:
+        return tuple(steps)
+    last = finding.statements[-1].rstrip(";")
+    index = next((i for i, s in enumerate(steps) if s.sql.rstrip(";") == last), len(steps) - 1)
+    return (steps[0],) if index == 0 else (steps[0], steps[index])
+
+
+def _alike(one: Outcome, other: Outcome) -> bool:
+    if one.failure is not None or other.failure is not None:
+        mine, theirs = one.failure, other.failure
+        return (
+            mine is not None
+            and theirs is not None
+            and (mine.sqlstate, mine.message) == (theirs.sqlstate, theirs.message)
+        )
+    return one.rows == other.rows or sorted(one.rows, key=repr) == sorted(other.rows, key=repr)
+
+
+def needs_fresh_connection(principal: Principal) -> bool:
+    """Whether the principal must act on a connection of its own."""
+    return principal.freshness is not Freshness.ANY
