@@ -17,7 +17,7 @@ from tenantfuzz.loading_worlds import WorldLoader
 from tenantfuzz.policies.configuration import Attacker, Configuration, ConfigurationError
 from tenantfuzz.policies.model import Model
 from tenantfuzz.policies.resolution import PresetFacts, attacker_of, resolve_model
-from tenantfuzz.policies.structure import Catalog, RelationKind, RelationName
+from tenantfuzz.policies.structure import Catalog, Function, RelationKind, RelationName
 from tenantfuzz.policies.world import Values
 from tenantfuzz.presets.preset import Preset, load_preset
 from tenantfuzz.stage import Stage
@@ -43,6 +43,7 @@ class Prepared:
     hash: str
     warnings: tuple[str, ...]
     clock: Clock
+    doors: tuple[Function, ...] = ()  # functions of the target, not of its preset
 
     @property
     def configuration(self) -> Configuration:
@@ -135,6 +136,7 @@ def _load(
     with connect(server, database) as connection:
         if preset is not None and preset.sql:
             connection.execute(preset.sql.encode())
+        brought = {f.oid for f in read_catalog(connection).functions} if preset else set()
         for extension in configuration.target.extensions:
             _extend(connection, extension)
         warnings = load_sources(connection, sources, psql=server.conninfo(database))
@@ -158,6 +160,7 @@ def _load(
         hash=schema_hash(sources),
         warnings=tuple(warnings),
         clock=Clock(),
+        doors=tuple(f for f in catalog.functions if f.oid not in brought),
     )
 
 

@@ -2,45 +2,24 @@
 
 import itertools
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tenantfuzz.policies.model import OwnershipKind
-from tenantfuzz.policies.structure import Check, Relation, RelationName
+from tenantfuzz.policies.structure import Relation, RelationName
 from tenantfuzz.policies.world import Fixup, Row, Values
-from tenantfuzz.strategies.canaries import Canaries, held
+from tenantfuzz.strategies.canaries import Canaries
 from tenantfuzz.strategies.choosing import Choice, Chooser
-from tenantfuzz.strategies.conditions import Condition, Truth, condition_of, truth_of
-from tenantfuzz.strategies.picking import Pick, ShiftedPick
+from tenantfuzz.strategies.conditions import Truth, truth_of
+from tenantfuzz.strategies.filling import Filler, Wish
+from tenantfuzz.strategies.picking import Pick
 from tenantfuzz.strategies.plan import POPULATED_KINDS, Link, Plan
-from tenantfuzz.strategies.solving import Unsolvable, solve_row
+from tenantfuzz.strategies.solving import Unsolvable
 from tenantfuzz.strategies.standing import Standing
 from tenantfuzz.strategies.stock import Record, Stock, owners
-from tenantfuzz.strategies.uniqueness import Key
 
-_CHOICES = 24  # choices of parents that are tried for one row
-_NUMBERS = 4  # pairs of ordinal and natural number that are tried for one choice
-_UNMIRRORED = 20  # natural numbers from here on are of rows that cannot mirror others
-_STRIDE = 997  # keeps the numbers of further attempts apart
+_CHOICES = 36  # choices of parents that are tried for one row
 _DEPTH = 5  # parents of parents that are made on demand
-_AHEAD = 50  # numbers that are tried for a key that is made before its row
 _NOBODYS = (OwnershipKind.SHARED, OwnershipKind.PRIVATE, OwnershipKind.UNCLASSIFIED)
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """A row that is wanted: for whom, with which columns given, under which numbers.
-
-    ``natural`` is equal for the mirrored rows of different tenants; ``turn`` rotates parents,
-    ``value`` the values of deciding columns; ``ordinal`` is given where a key was made before the
-    row.
-    """
-
-    tenant: str | None
-    natural: int = 0
-    turn: int = 0
-    value: int = 0
-    fixed: Values = field(default_factory=dict)
-    ordinal: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +42,8 @@ class Builder:
     """Builds one world out of a plan; the caller decides which rows are wanted.
 
     ``payload`` chooses values that decide nothing; ``number`` tells the canaries of different
-    worlds apart; ``turns`` rotates, for each relation, the values that decide verdicts.
-    ``active`` says in which tenants a user is a member now.
-    ``standing`` is a world that further rows are drafted for.
+    worlds apart. ``active`` says in which tenants a user is a member now. ``standing`` is a world
+    that further rows are drafted for.
     """
 
     def __init__(
@@ -77,46 +55,23 @@ class Builder:
         self.fixups: list[Fixup] = []
         self.active = {} if standing is None else standing.active
         self.failures: dict[RelationName, str] = {}
-        self.turns: dict[RelationName, int] = {}
-        self._payload = payload
-        self._shift = 0
         self._canaries = Canaries(number, () if standing is None else standing.canaries)
-        self._ordinals: dict[RelationName, int] = {}
+        self.filler = Filler(self.plan, payload, self.stock.taken, self._canaries)
         self._sparse: set[RelationName] = set()
-        self._broken: dict[RelationName, list[tuple[Check, Condition]]] = {}
         self._making: list[RelationName] = []
         self._later: list[_Later] = []
-        self._promises: set[tuple[RelationName, tuple[str, ...], Key]] = set()
         self._reserved: dict[tuple[RelationName, str | None], list[tuple[int, Values]]] = {}
-
-    def number_from(self, name: RelationName, start: int) -> None:
-        """Number the further rows of a relation from ``start`` on."""
-        self._ordinals[name] = start
 
     def key_ahead(
         self, name: RelationName, columns: tuple[str, ...], fixed: Values
     ) -> tuple[int, dict[str, str | None]] | None:
-        """The ordinal of a row that is made later, and values for its key columns."""
-        relation = self.plan.catalog.relations[name]
-        self._shift = 0
-        for _ in range(_AHEAD):
-            ordinal = self._next_ordinal(name)
-            try:
-                values = self._solve(relation, fixed, ordinal, ordinal, "", 0)
-            except Unsolvable as error:
-                self.failures.setdefault(name, error.reason)
-                return None
-            key = {c: values.get(c) for c in columns}
-            if None in key.values():
-                self.failures.setdefault(name, f"no value can be made for {', '.join(columns)}")
-                return None
-            promised = (name, columns, tuple(key.values()))
-            taken = self.stock.taken.conflict(relation, key, partial=True)
-            if taken is None and promised not in self._promises:
-                self._promises.add(promised)
-                return ordinal, key
-        self.failures.setdefault(name, "all keys that could be made for it are taken")
-        return None
+        """The ordinal and the key of a row that is made later; None, the reason noted, where none
+        is valid."""
+        try:
+            return self.filler.key_ahead(name, columns, fixed)
+        except Unsolvable as error:
+            self.failures.setdefault(name, error.reason)
+            return None
 
     def reserved(self, name: RelationName, tenant: str | None) -> list[tuple[int, Values]]:
         """Ordinals and keys of rows to be made, to which others refer already."""
@@ -185,19 +140,21 @@ class Builder:
             choices = chooser.choices(wish.fixed, sparse=name in self._sparse)
             for at, choice in enumerate(itertools.islice(choices, _CHOICES)):
                 try:
-                    row = self._row(relation, choice, wish)
+                    filled = self.filler.fill(relation, choice, wish)
                 except Unsolvable as error:
                     reason = error.reason
                     continue
-                if row is None:
+                if filled is None:
                     reason = "its unique keys leave no room for a further row"
                     continue
-                if at > 0 and self._is_sparse(relation, row.values):
+                values, canary = filled
+                if at > 0 and self._is_sparse(relation, values):
                     self._sparse.add(name)
-                final = dict(row.values)
+                final = {**choice.fixed, **values}
                 for link in choice.later:
                     for column in link.key.columns:
                         final[column] = wish.fixed.get(column, final.get(column))
+                row = Row(name, values, self._made_for(name, wish), canary)
                 return Draft(row, final, choice)
         finally:
             self._making.pop()
@@ -283,91 +240,6 @@ class Builder:
         values = slots[min(wish.natural, len(slots) - 1)][1]
         belongs = frozenset((wish.tenant,)) if wish.tenant else frozenset[str]()
         return Record(target, dict(values), belongs)
-
-    def _next_ordinal(self, name: RelationName) -> int:
-        ordinal = self._ordinals.get(name, 0)
-        self._ordinals[name] = ordinal + 1
-        return ordinal
-
-    def _row(self, relation: Relation, choice: Choice, wish: Wish) -> Row | None:
-        """The row for one choice of parents; None where its unique keys are taken."""
-        name = relation.name
-        ordinal = self._next_ordinal(name) if wish.ordinal is None else wish.ordinal
-        canary = self._canaries.token(name, ordinal)
-        for attempt in range(_NUMBERS):
-            # What would be equal for mirrored rows may have to differ: then for every row.
-            natural = _UNMIRRORED + ordinal + _STRIDE * (attempt - 1) if attempt else wish.natural
-            # At first only numbers change; then other values, for partial unique indexes.
-            self._shift = max(0, attempt - 1)
-            turn = wish.value + self._shift
-            values = self._solve(relation, choice.fixed, ordinal, natural, canary, turn)
-            if choice.own:
-                itself = {
-                    column: values[target]
-                    for link in choice.own
-                    for column, target in zip(
-                        link.key.columns, link.key.target_columns, strict=True
-                    )
-                }
-                fixed = {**choice.fixed, **itself}
-                values = self._solve(relation, fixed, ordinal, natural, canary, turn)
-            if self.stock.taken.conflict(relation, values) is None:
-                stored = {c: v for c, v in values.items() if c not in self._generated(relation)}
-                return Row(name, stored, self._made_for(name, wish), held(canary, stored))
-            if wish.ordinal is None:
-                ordinal = self._next_ordinal(name)
-        return None
-
-    def _solve(
-        self,
-        relation: Relation,
-        fixed: Values,
-        ordinal: int,
-        natural: int,
-        canary: str,
-        turn: int,
-    ) -> dict[str, str | None]:
-        """All values of a row: with those that its turn prefers, or, if that cannot be, without."""
-        name = relation.name
-        rotation = self.turns.get(name, 0)
-        preferred = {**self.plan.preferred(name, turn, rotation, ordinal), **fixed}
-        overrides = self.plan.values.get(name, {})
-        shift = self.plan.variants.get(name, 0) + self._shift
-        pick = ShiftedPick(self._payload, shift) if shift else self._payload
-
-        def solve(given: Values) -> dict[str, str | None]:
-            solved = solve_row(
-                relation,
-                given,
-                pick=pick,
-                ordinal=ordinal,
-                natural=natural,
-                canary=canary,
-                overrides=overrides,
-                dictionary=self.plan.dictionary,
-            )
-            row = {**solved, **given}
-            self._require(relation, row, given)
-            return row
-
-        if len(preferred) == len(fixed):
-            return solve(fixed)
-        try:
-            return solve(preferred)
-        except Unsolvable:
-            return solve(fixed)
-
-    def _require(self, relation: Relation, row: Values, given: Values) -> None:
-        """Raise Unsolvable where given values alone break a check: solving looks at others only."""
-        broken = self._broken.get(relation.name)
-        if broken is None:
-            broken = self._broken[relation.name] = [
-                (check, condition_of(relation, f"NOT ({check.expression})"))
-                for check in relation.checks
-            ]
-        for check, condition in broken:
-            if all(c in given for c in check.columns) and condition(row) is Truth.YES:
-                raise Unsolvable(f"no row of {relation.name} was found that holds {check.name}")
 
     def _is_sparse(self, relation: Relation, values: Values) -> bool:
         """Whether the row leaves one of several free references empty."""

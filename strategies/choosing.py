@@ -111,7 +111,9 @@ class Chooser:
                 )
         nulls = {c: None for c in link.key.columns if c not in fixed and nullable(self.relation, c)}
         if link.key.target == self.relation.name and link.hard:
-            yield from self._extend(at + 1, _with(choice, fixed, own=(*choice.own, link)), empty, budget)
+            yield from self._extend(
+                at + 1, _with(choice, fixed, own=(*choice.own, link)), empty, budget
+            )
         elif nulls and not link.hard:
             yield from self._extend(at + 1, _with(choice, {**fixed, **nulls}), empty, budget)
         elif not link.hard and not link.key.declared:

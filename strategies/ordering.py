@@ -7,6 +7,8 @@ from tenantfuzz.policies.model import Model, OwnershipKind
 from tenantfuzz.policies.structure import Catalog, ForeignKey, Relation, RelationName
 from tenantfuzz.strategies.plan import Link
 
+_NAMED = 5  # members of a cycle that a reason names
+
 
 def links_of(catalog: Catalog, model: Model, name: RelationName) -> tuple[Link, ...]:
     """The foreign keys of a relation, declared or not, and the columns by which its rows are
@@ -101,13 +103,13 @@ def arrange(
     """
     rank = {name: at for at, name in enumerate(first)}
     waiting = sorted(set(names), key=lambda n: (rank.get(n, len(rank)), n))
-    placed: list[RelationName] = []
     marked = {name: links.get(name, ()) for name in waiting}
+    pending = {
+        n: [k for k in found if k.key.target in marked and k.key.target != n]
+        for n, found in marked.items()
+    }
+    placed: list[RelationName] = []
     while waiting:
-        pending = {
-            n: [k for k in marked[n] if k.key.target in waiting and k.key.target != n]
-            for n in waiting
-        }
         chosen = next((n for n in waiting if not pending[n]), None)
         if chosen is None:
             chosen = _break_cycle(_innermost(waiting, pending), pending, stocked)
@@ -121,11 +123,15 @@ def arrange(
             )
         waiting.remove(chosen)
         placed.append(chosen)
+        del pending[chosen]
+        for name, found in pending.items():
+            if any(k.key.target == chosen for k in found):
+                pending[name] = [k for k in found if k.key.target != chosen]
     failed = {}
     if waiting:
         circle = _innermost(waiting, pending)
         for name in waiting:
-            others = ", ".join(str(n) for n in circle if n != name)
+            others = ", ".join(str(n) for n in circle[:_NAMED] if n != name)
             failed[name] = (
                 f"its NOT NULL foreign keys form a cycle with {others}, and none is deferrable"
                 if name in circle
@@ -138,18 +144,32 @@ def _innermost(
     waiting: Sequence[RelationName], pending: Mapping[RelationName, Sequence[Link]]
 ) -> list[RelationName]:
     """A set of relations that wait for one another and for nothing else."""
-    reach: dict[RelationName, set[RelationName]] = {}
-    for name in waiting:
-        seen: set[RelationName] = set()
-        stack = [name]
-        while stack:
-            for link in pending[stack.pop()]:
-                if link.key.target not in seen:
-                    seen.add(link.key.target)
-                    stack.append(link.key.target)
-        reach[name] = seen
-    smallest = min(waiting, key=lambda n: len(reach[n]))
-    return [n for n in waiting if n in reach[smallest]]
+    ahead = {n: [k.key.target for k in pending[n]] for n in waiting}
+    back: dict[RelationName, list[RelationName]] = {n: [] for n in waiting}
+    for name, targets in ahead.items():
+        for target in targets:
+            back[target].append(name)
+    name = waiting[0]
+    while True:
+        needs = _reached(name, ahead)
+        strangers = needs - _reached(name, back)
+        if not strangers:
+            return [n for n in waiting if n in needs]
+        # What it needs without being needed there lies further in.
+        name = min(strangers)
+
+
+def _reached(
+    start: RelationName, edges: Mapping[RelationName, Sequence[RelationName]]
+) -> set[RelationName]:
+    seen: set[RelationName] = set()
+    stack = [start]
+    while stack:
+        for target in edges[stack.pop()]:
+            if target not in seen:
+                seen.add(target)
+                stack.append(target)
+    return seen
 
 
 def _break_cycle(

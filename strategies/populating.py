@@ -7,7 +7,8 @@ from typing import ClassVar
 from tenantfuzz.policies.model import OwnershipKind
 from tenantfuzz.policies.structure import RelationName
 from tenantfuzz.policies.world import World
-from tenantfuzz.strategies.building import Builder, Wish
+from tenantfuzz.strategies.building import Builder
+from tenantfuzz.strategies.filling import Wish
 from tenantfuzz.strategies.members import (
     Person,
     lives_in_users,
@@ -97,7 +98,7 @@ class Populator:
         makers[self._model.users] = self._make_users
         for name in self._plan.order:
             decision = self._decide(name)
-            builder.turns[name] = decision.value
+            builder.filler.turns[name] = decision.value
             make = makers.get(name)
             if make is not None:
                 make(name)
@@ -190,7 +191,7 @@ class Populator:
             if column is not None:
                 fixed[column] = home
             # Unless values are mixed anyway, users are ordinary: not deleted, not banned.
-            value = person.natural if self._builder.turns.get(name) else 0
+            value = person.natural if self._builder.filler.turns.get(name) else 0
             self._builder.make(
                 name, Wish(home, person.natural, person.natural, value, fixed, ordinal)
             )

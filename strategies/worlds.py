@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from tenantfuzz.policies.model import OwnershipKind
 from tenantfuzz.policies.structure import ForeignKey, RelationName
 from tenantfuzz.policies.world import Row, World
-from tenantfuzz.strategies.building import Builder, Wish
+from tenantfuzz.strategies.building import Builder
+from tenantfuzz.strategies.filling import Wish
 from tenantfuzz.strategies.picking import (
     HypothesisPick,
     Pick,
@@ -115,7 +116,7 @@ def candidate_row(
             shifted = ShiftedPick(pick, attempt // 2) if attempt > 1 else pick
             builder = Builder(plan, shifted, number=-1, standing=standing)
             number = _BEYOND + salt * _SALTS + attempt
-            builder.number_from(relation, number)
+            builder.filler.number_from(relation, number)
             wish = Wish(tenant, number, salt, salt, given)
             draft = builder.draft(relation, wish, closed=True, dictated=fixed)
             if draft is not None:

@@ -201,3 +201,38 @@ def test_users_without_a_table_have_ids_of_the_columns_type(type_: DataType, exp
     members = table(MEMBERS, column("id", UUID), column("user_id", type_), column("org_id", UUID))
     model = replace(model_of(), users=None, user_key=None)
     assert made_up_user(catalog_of(members), model, 2) == expected
+
+
+def test_values_that_policies_ask_for_make_further_members() -> None:
+    catalog = catalog_of(members_table(column("role", ROLE), column("removed_at", TIME, null=True)))
+    model = model_of(Kind("owner", where="role = 'owner'"), active="removed_at IS NULL")
+    deciding = {
+        "removed_at": ("2024-01-20 12:00:00+00",),  # would not be in force
+        "role": ("editor", "owner", "viewer"),
+        "org_id": ("somebody else's",),  # is no choice of the membership's
+    }
+    joinings, _ = plan_joinings(catalog, model, deciding)
+    assert [(j.kind, j.values["role"], j.further) for j in joinings] == [
+        ("owner", "owner", False),
+        ("member", "editor", False),
+        ("member", "viewer", True),
+    ]
+    assert all(j.values["removed_at"] is None for j in joinings)
+
+
+def test_values_that_a_check_rules_out_are_not_combined() -> None:
+    members = members_table(
+        column("role", TEXT),
+        column("active", BOOL),
+        checks=("role IN ('boss', 'staff') AND (role <> 'boss' OR active)",),
+    )
+    members = replace(members, checks=(replace(members.checks[0], columns=("role", "active")),))
+    joinings, former = plan_joinings(
+        catalog_of(members), model_of(Kind("boss", where="role = 'boss'"), active="active")
+    )
+    assert [dict(j.values) for j in joinings] == [
+        {"role": "boss", "active": "true"},
+        {"role": "staff", "active": "true"},
+    ]
+    assert former is not None
+    assert dict(former.values) == {"role": "staff", "active": "false"}

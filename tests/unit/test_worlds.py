@@ -316,7 +316,7 @@ def test_drawn_worlds_shrink_to_two_tenants_and_one_row() -> None:
     smallest = find(
         worlds(PLAN),
         lambda w: bool(rows(w, TASKS)),
-        settings=settings(database=None, max_examples=200, deadline=None),
+        settings=settings(database=None, max_examples=20, deadline=None),
     )
     assert len(smallest.tenants) == 2
     assert [len(rows(smallest, TASKS, t)) for t in smallest.tenants] == [1, 1]
@@ -420,3 +420,114 @@ def test_parents_of_a_tenant(world: World) -> None:
     members = parents_of(PLAN, world, NOTES, people, tenant=world.tenants[1])
     # Its boss and its member, and the user of two tenants; not the one who left.
     assert len(members) == 3
+
+
+def plan_with(*relations: Relation, **ownership: Ownership) -> Plan:
+    """A plan for the usual relations and some more."""
+    catalog = replace(CATALOG, relations={r.name: r for r in (*RELATIONS, *relations)})
+    owned = {**MODEL.ownership, **{name(text): given for text, given in ownership.items()}}
+    return plan_population(
+        catalog, replace(MODEL, ownership=owned), dictionary=build_dictionary(catalog)
+    )
+
+
+def only_one(*columns_: str) -> Check:
+    return Check("one", f"num_nonnulls({', '.join(columns_)}) = 1", columns_)
+
+
+def test_exactly_one_of_many_references_is_set() -> None:
+    x = name("x")
+    relation = table(
+        x,
+        columns(id=INT, org=UUID, task_=INT, tag_=INT, writer_=UUID, reader_=UUID),
+        to(ORGS, "org"),
+        to(TASKS, "task"),
+        to(TAGS, "tag"),
+        to(USERS, "writer"),
+        to(USERS, "reader"),
+        checks=(only_one("task", "tag", "writer", "reader"),),
+    )
+    plan = plan_with(relation, x=Ownership(OwnershipKind.COLUMN, "org"))
+    made = rows(designed_worlds(plan, seed=1, count=1)[0], x)
+    chosen = ("task", "tag", "writer", "reader")
+    assert len(made) == 8  # as many as the tenants have members: three, three and two
+    assert all(sum(r.values[c] is not None for c in chosen) == 1 for r in made)
+    assert len({c for r in made for c in chosen if r.values[c] is not None}) > 1
+
+
+def test_a_search_without_an_answer_ends_soon() -> None:
+    x = name("x")
+    keys = [to(USERS, f"u{at}") for at in range(12)]
+    own = {f"u{at}": UUID for at in range(12)}
+    relation = table(
+        x, columns(id=INT, org=UUID, **own), to(ORGS, "org"), *keys, unique=(("id",), ("org",))
+    )
+    plan = plan_with(relation, x=Ownership(OwnershipKind.COLUMN, "org"))
+    made = designed_worlds(plan, seed=1, count=1)[0]
+    assert [len(rows(made, x, t)) for t in made.tenants] == [1, 1, 1, 0]
+
+
+def test_a_generated_column_is_never_written() -> None:
+    x = name("x")
+    own = columns(id=INT, org=UUID, upper=TEXT)
+    relation = table(x, (*own[:2], replace(own[2], generated="stored")), to(ORGS, "org"))
+    plan = plan_with(relation, x=Ownership(OwnershipKind.COLUMN, "org"))
+    made = rows(designed_worlds(plan, seed=1, count=1)[0], x)
+    assert all(sorted(r.values) == ["id", "org"] for r in made)
+
+
+def test_the_first_two_tenants_and_all_users_are_ordinary_in_the_first_world() -> None:
+    hidden = Policy("p", "all", True, (), "state <> 'banned' AND state <> 'deleted'", None)
+    orgs = table(
+        ORGS,
+        columns(id=UUID, name=TEXT, plan=INT, state=TEXT),
+        to(PLANS, "plan"),
+        policies=(hidden,),
+    )
+    users = table(USERS, columns(id=UUID, state=TEXT), policies=(hidden,))
+    plan = plan_with(orgs, users)
+    first, mixed = designed_worlds(plan, seed=1, count=2)
+    states = values(rows(first, ORGS), "state")
+    assert states[0] == states[1]
+    assert states[2:] == ["banned", "deleted"]
+    assert {"banned", "deleted"}.isdisjoint(values(rows(first, USERS), "state"))
+    assert {"banned", "deleted"} & set(values(rows(mixed, USERS), "state"))
+
+
+def test_where_nobody_can_have_two_rows_the_outsider_has_none() -> None:
+    x = name("x")
+    relation = table(x, columns(person=UUID, bio=TEXT), to(USERS, "person"), unique=(("person",),))
+    plan = plan_with(relation, x=Ownership(OwnershipKind.USER, "person"))
+    made = designed_worlds(plan, seed=1, count=1)[0]
+    outsider = made.users[-2]
+    assert set(values(rows(made, x), "person")) == set(made.users) - {outsider}
+    row = candidate_row(plan, made, x, tenant=None, user=made.users[0], pick=SimplestPick(), salt=0)
+    assert row.values["person"] == outsider
+
+
+def test_configured_keys_of_users_differ() -> None:
+    ids = [f"00000000-0000-4000-8000-0000000000{at:02}" for at in range(40)]
+    made = designed_worlds(make_plan(overrides={"users.id": ids}), seed=1, count=1)[0]
+    assert len(set(made.users)) == 11
+    assert set(made.users) <= set(ids)
+
+
+def test_a_partial_unique_key_leaves_room_beside_it() -> None:
+    x = name("x")
+    relation = replace(
+        table(
+            x,
+            columns(id=INT, org=UUID, state=TEXT),
+            to(ORGS, "org"),
+            checks=(Check("c", "state IN ('draft', 'sent')", ("state",)),),
+        ),
+        uniques=(
+            Unique("x_pkey", ("id",), primary=True),
+            Unique("one_draft", ("org",), predicate="state = 'draft'"),
+        ),
+    )
+    plan = plan_with(relation, x=Ownership(OwnershipKind.COLUMN, "org"))
+    made = designed_worlds(plan, seed=1, count=1)[0]
+    assert values(rows(made, x, made.tenants[0]), "state") == ["draft", "sent"]
+    row = candidate_row(plan, made, x, tenant=made.tenants[0], pick=SimplestPick(), salt=0)
+    assert row.values["state"] == "sent"

@@ -1,0 +1,411 @@
+"""A campaign: a budgeted run of phases over a target, as one stream of events."""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from time import monotonic
+
+from tenantfuzz import corpus as corpus_files
+from tenantfuzz.counterexample import Counterexample, Witness
+from tenantfuzz.coverage import Ledger
+from tenantfuzz.errors import ToolError
+from tenantfuzz.events import (
+    CampaignFinished,
+    CampaignStarted,
+    Event,
+    FindingFound,
+    FindingShrunk,
+    PhaseFinished,
+    PhaseStarted,
+    Progress,
+    ReplayResult,
+    Timings,
+    Warning,
+    WarningRaised,
+)
+from tenantfuzz.findings import Finding, Severity
+from tenantfuzz.fuzzing import Fairness, fuzz
+from tenantfuzz.loading_worlds import WorldLoader
+from tenantfuzz.notes import notes_on
+from tenantfuzz.policies.principals import Freshness, Principal
+from tenantfuzz.policies.structure import RelationName
+from tenantfuzz.policies.world import World
+from tenantfuzz.preparation import Prepared, prepare
+from tenantfuzz.registry import Registry
+from tenantfuzz.rehearsal import rehearse
+from tenantfuzz.replaying import corpus_folder, replay_files
+from tenantfuzz.rounds import Counters, Rig, Round
+from tenantfuzz.shrinking import Shrinker
+from tenantfuzz.strategies.influence import influential_relations
+from tenantfuzz.strategies.plan import Plan
+from tenantfuzz.strategies.worlds import designed_worlds
+from tenantfuzz.target import Target
+from tenantfuzz.trial import Trial
+from tenantfuzz.wire import ServerLostError
+
+_SWEEP_WORLDS = 3
+_SHRINK_SECONDS = 4.0
+_PROGRESS_EVERY = 0.2
+_FUZZED_RELATIONS = 5
+_FUZZED_PRINCIPALS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a campaign is run. ``seconds`` and ``max_examples`` are the budget of the fuzz phase."""
+
+    seconds: float | None = None
+    max_examples: int | None = None
+    seed: int | None = None
+    phases: tuple[str, ...] = ("replay", "sweep", "fuzz")
+    only: str | None = None
+    shrink: bool = True
+    corpus: Path | None = None
+    fail_on: Severity = Severity.MEDIUM
+    strict: bool = False
+    engine: str | None = None
+    server_dsn: str | None = None
+    save: bool = True
+
+
+def run_campaign(target: Target, options: Options) -> Iterator[Event]:
+    """Runs a campaign and yields what happens; the last event is CampaignFinished.
+
+    Raises ToolError where the target cannot be tested at all. Ctrl-C and a lost server end the
+    campaign early, with all that was found.
+    """
+    with prepare(target, engine=options.engine, server_dsn=options.server_dsn) as prepared:
+        yield from _Campaign(prepared, options).run()
+
+
+def replay(
+    target: Target,
+    *,
+    ids: Sequence[str] = (),
+    corpus: Path | None = None,
+    engine: str | None = None,
+    server_dsn: str | None = None,
+) -> Iterator[ReplayResult]:
+    """Replays the counterexamples of a target's corpus, or those named by id or its beginning."""
+    files = corpus_files.find(corpus_folder(target.root, corpus), ids)
+    with prepare(target, engine=engine, server_dsn=server_dsn) as prepared:
+        for result, _, _ in replay_files(prepared, files):
+            yield result
+
+
+class _Campaign:
+    def __init__(self, prepared: Prepared, options: Options) -> None:
+        self.prepared = prepared
+        self.options = options
+        self.seed = options.seed if options.seed is not None else random.randrange(2**31)
+        self.begun = monotonic()
+        self.counters = Counters()
+        configuration = prepared.configuration
+        self.ledger = Ledger(
+            prepared.catalog,
+            prepared.model,
+            functions=prepared.doors,
+            queries=[q.name for q in configuration.queries]
+            + [a.name for a in configuration.adapters]
+            + list(configuration.target.queries),
+        )
+        self.registry = Registry(configuration.accept)
+        self.loader: WorldLoader = prepared.loader()
+        self.warnings: list[Warning] = []
+        self.replayed: list[ReplayResult] = []
+        self.generating = 0.0
+        self.examples = 0
+        self.only = self._only(options.only)
+        self._last_progress = 0.0
+        self._shrunk: set[str] = set()
+
+    def _only(self, pattern: str | None) -> frozenset[RelationName] | None:
+        if pattern is None:
+            return None
+        chosen = frozenset(
+            n
+            for n in self.prepared.catalog.relations
+            if fnmatchcase(str(n), pattern) or fnmatchcase(n.name, pattern)
+        )
+        if not chosen:
+            raise ToolError(
+                f"--only {pattern}: no relation matches",
+                hint="relations are "
+                + ", ".join(sorted(str(n) for n in self.prepared.model.ownership)[:8]),
+            )
+        return chosen
+
+    # The stream
+
+    def run(self) -> Iterator[Event]:
+        interrupted: str | None = None
+        try:
+            yield from self._phases()
+        except KeyboardInterrupt:
+            interrupted = "interrupted by Ctrl-C"
+        except ServerLostError as error:
+            if self.counters.checks == 0:
+                raise
+            interrupted = str(error).splitlines()[0]
+            yield self._warn("TF902", interrupted)
+        yield self._finish(interrupted)
+
+    def _phases(self) -> Iterator[Event]:
+        for text in self.prepared.warnings:
+            yield self._warn("", text)
+        begun = monotonic()
+        plan = rehearse(self.prepared, self.loader, seed=self.seed)
+        self.generating += monotonic() - begun
+        self.ledger.unpopulated = plan.unpopulated
+        yield self._started(plan)
+        for note in notes_on(self.prepared):
+            yield self._warn(note.code, note.message, note.relation)
+        for relation, reason in plan.unpopulated.items():
+            yield self._warn("TF901", f"no rows can be made: {reason}", str(relation))
+        if "replay" in self.options.phases:
+            yield from self._phase("replay", self._replay(), None)
+        if "sweep" in self.options.phases:
+            yield from self._phase("sweep", self._sweep(plan), None)
+        budgeted = self.options.seconds is not None or self.options.max_examples is not None
+        if "fuzz" in self.options.phases and budgeted:
+            yield from self._phase("fuzz", self._fuzz(plan), self.options.seconds)
+        if self.options.shrink:
+            yield from self._phase("shrink", self._shrink(), None)
+
+    def _phase(self, name: str, events: Iterator[Event], budget: float | None) -> Iterator[Event]:
+        begun, checks = monotonic(), self.counters.checks
+        yield PhaseStarted(name, budget)
+        for event in events:
+            yield event
+            if monotonic() - self._last_progress >= _PROGRESS_EVERY:
+                yield self._progress(name)
+        yield self._progress(name)
+        yield PhaseFinished(name, monotonic() - begun, self.counters.checks - checks)
+
+    def _started(self, plan: Plan) -> CampaignStarted:
+        kinds = [k.name for k in self.prepared.model.kinds]
+        return CampaignStarted(
+            target=self.prepared.target.name,
+            target_hash=self.prepared.hash,
+            server_version=self.prepared.server.version_text,
+            seed=self.seed,
+            engine=self.options.engine or self.prepared.configuration.target.engine.value,
+            relations=len(plan.order),
+            principal_kinds=tuple(kinds),
+        )
+
+    def _progress(self, phase: str) -> Progress:
+        self._last_progress = monotonic()
+        done, total = self.ledger.progress()
+        return Progress(
+            phase=phase,
+            seconds=monotonic() - self.begun,
+            checks=self.counters.checks,
+            cells_done=done,
+            cells_total=total,
+            findings=len(self.registry.findings),
+            examples=self.examples,
+        )
+
+    def _warn(self, code: str, message: str, relation: str | None = None) -> WarningRaised:
+        warning = Warning(code, message, relation)
+        self.warnings.append(warning)
+        return WarningRaised(warning)
+
+    def _found(self, findings: Iterator[Finding]) -> Iterator[Event]:
+        """Turns findings into events; a progress event now and then lets the console breathe."""
+        for finding in findings:
+            yield FindingFound(finding, monotonic() - self.begun)
+
+    # Phases
+
+    def _replay(self) -> Iterator[Event]:
+        folder = corpus_folder(self.prepared.target.root, self.options.corpus)
+        files = corpus_files.find(folder, ()) if folder.is_dir() else []
+        for result, counterexample, finding in replay_files(self.prepared, files):
+            self.replayed.append(result)
+            yield result
+            if finding is not None and counterexample is not None:
+                finding = replace(
+                    finding, minimal=counterexample.finding.minimal, corpus_file=result.file
+                )
+                if self.registry.add(finding, counterexample.witness):
+                    self._shrunk.add(finding.fingerprint)
+                    yield FindingFound(finding, monotonic() - self.begun)
+
+    def _rig(self, plan: Plan) -> Rig:
+        return Rig(
+            plan=plan,
+            attacker=self.prepared.attacker,
+            ledger=self.ledger,
+            registry=self.registry,
+            counters=self.counters,
+            influential=influential_relations(self.prepared.catalog),
+            only=self.only,
+        )
+
+    def _sweep(self, plan: Plan) -> Iterator[Event]:
+        begun = monotonic()
+        worlds = designed_worlds(plan, seed=self.seed, count=_SWEEP_WORLDS)
+        self.generating += monotonic() - begun
+        rig = self._rig(plan)
+        for number, world in enumerate(worlds):
+            yield from self._sweep_world(rig, world, number)
+
+    def _sweep_world(self, rig: Rig, world: World, number: int) -> Iterator[Event]:
+        with self.prepared.stage(self.loader) as stage:
+            stage.open(world)
+            scene = Round(rig, stage, world, salt=number)
+            ordinary = [p for p in scene.principals if p.freshness is Freshness.ANY]
+            chosen = one_of_each(ordinary, most=2 if number == 0 else 1)
+            fresh = [p for p in scene.principals if p.freshness is not Freshness.ANY]
+            for principal in chosen:
+                yield from self._found(scene.read(principal, scene.relations()))
+                yield self._progress("sweep")
+            for principal in chosen:
+                yield from self._found(scene.write(principal, scene.relations()))
+                yield self._progress("sweep")
+            stage.close()
+        for principal in one_of_each(fresh, most=1):
+            yield from self._fresh(rig, world, principal, number)
+
+    def _fresh(self, rig: Rig, world: World, principal: Principal, number: int) -> Iterator[Event]:
+        """One principal on a connection of its own."""
+        with self.prepared.stage(self.loader) as stage:
+            stage.open(world, after=principal)
+            scene = Round(rig, stage, world, salt=number)
+            yield from self._found(scene.read(principal, scene.relations()))
+            yield from self._found(scene.write(principal, scene.relations()))
+            stage.close()
+        yield self._progress("sweep")
+
+    def _fuzz(self, plan: Plan) -> Iterator[Event]:
+        rig = self._rig(plan)
+        fairness = Fairness()
+        seconds = self.options.seconds
+        deadline = monotonic() + seconds if seconds is not None else None
+        with self.prepared.stage(self.loader) as stage:
+
+            def example(world: World, source: random.Random) -> Iterator[Event]:
+                self.examples += 1
+                stage.open(world)
+                scene = Round(rig, stage, world, salt=source.randrange(1, 40))
+                ordinary = tuple(p for p in scene.principals if p.freshness is Freshness.ANY)
+                chosen = fairness.principals(ordinary, _FUZZED_PRINCIPALS, source)
+                names = scene.relations()
+                for principal in chosen:
+                    yield from self._found(scene.read(principal, names))
+                    some = fairness.relations(names, _FUZZED_RELATIONS, source)
+                    yield from self._found(scene.write(principal, some))
+                stage.close()
+
+            for event in fuzz(
+                plan,
+                example,
+                base_seed=self.seed,
+                deadline=deadline,
+                max_examples=self.options.max_examples,
+            ):
+                yield event
+            yield self._progress("fuzz")
+
+    def _shrink(self) -> Iterator[Event]:
+        trial = Trial(self.prepared, self.loader)
+        shrinker = Shrinker(trial, self.prepared.catalog, self.prepared.model, seed=self.seed)
+        for finding in self.registry.ordered():
+            if finding.fingerprint in self._shrunk:
+                continue
+            self._shrunk.add(finding.fingerprint)
+            witness = self.registry.witnesses[finding.fingerprint]
+            with self.prepared.stage(self.loader) as stage:
+                shrunk = shrinker.shrink(stage, finding, witness, seconds=_SHRINK_SECONDS)
+            if shrunk is None:
+                yield self._warn(
+                    "TF903",
+                    f"{finding.id} did not show again on a world of its own; it is kept as found",
+                    finding.relation,
+                )
+                small, smaller = finding, witness
+            else:
+                small, smaller = shrunk.finding, shrunk.witness
+            small, warning = self._saved(small, smaller)
+            self.registry.improve(small, smaller)
+            if warning is not None:
+                yield warning
+            yield FindingShrunk(small, monotonic() - self.begun)
+
+    def _saved(self, finding: Finding, witness: Witness) -> tuple[Finding, Event | None]:
+        if not self.options.save:
+            return finding, None
+        folder = corpus_folder(self.prepared.target.root, self.options.corpus)
+        counterexample = Counterexample(
+            finding,
+            witness,
+            self.prepared.target.name,
+            self.prepared.hash,
+            self.prepared.server.version_text,
+        )
+        try:
+            path = corpus_files.save(counterexample, folder)
+        except ToolError as error:
+            return finding, self._warn("TF904", f"{finding.id} could not be saved: {error}")
+        return replace(finding, corpus_file=str(path)), None
+
+    # The end
+
+    def _finish(self, interrupted: str | None) -> CampaignFinished:
+        seconds = monotonic() - self.begun
+        coverage = self.ledger.summary(self.prepared.configuration.accept)
+        database = self.prepared.clock.database
+        generation = min(self.generating, max(seconds - database, 0.0))
+        findings = self.registry.ordered()
+        if findings:
+            status = "leaks"
+        elif coverage.untested or self.counters.checks == 0 or interrupted:
+            status = "inconclusive"
+        else:
+            status = "clean"
+        return CampaignFinished(
+            status=status,
+            target=self.prepared.target.name,
+            target_hash=self.prepared.hash,
+            server_version=self.prepared.server.version_text,
+            seed=self.seed,
+            seconds=seconds,
+            checks=self.counters.checks,
+            timings=Timings(
+                generation=round(generation, 3),
+                database=round(database, 3),
+                oracle=round(max(seconds - database - generation, 0.0), 3),
+            ),
+            coverage=coverage,
+            findings=findings,
+            warnings=tuple(self.warnings),
+            accepted_findings=tuple(self.registry.accepted_findings.values()),
+            replayed=tuple(self.replayed),
+            interrupted=interrupted,
+            examples=self.examples,
+            counters={
+                "reads": self.counters.reads,
+                "writes": self.counters.writes,
+                "worlds": self.counters.worlds,
+                "judged": self.counters.judged,
+                "statements": self.prepared.clock.statements,
+            },
+        )
+
+
+def one_of_each(principals: Sequence[Principal], *, most: int) -> list[Principal]:
+    """The first few principals of each kind and note, in their order: the same kind acts the same
+    way in every tenant of a mirrored world."""
+    counts: dict[tuple[str, str], int] = {}
+    chosen: list[Principal] = []
+    for principal in principals:
+        note = "" if principal.note.startswith("its membership") else principal.note
+        sort = (principal.kind, note)
+        counts[sort] = counts.get(sort, 0) + 1
+        if counts[sort] <= most:
+            chosen.append(principal)
+    return chosen

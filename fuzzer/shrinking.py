@@ -1,0 +1,271 @@
+"""Shrinking: the smallest world that still shows a finding, found by Hypothesis.
+
+A witness is reduced over what stands in it: every row may go (with all rows that refer to it),
+and every row may lose the values that it need not have. Hypothesis draws which, and shrinks
+toward everything gone; what is left is what the leak needs.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from time import monotonic
+
+from hypothesis import HealthCheck, Phase, find, settings
+from hypothesis import strategies as st
+from hypothesis.errors import NoSuchExample
+
+from tenantfuzz.counterexample import Witness
+from tenantfuzz.findings import Finding
+from tenantfuzz.policies.model import Model
+from tenantfuzz.policies.structure import Catalog, ForeignKey, Relation
+from tenantfuzz.policies.world import Row, World
+from tenantfuzz.stage import Stage
+from tenantfuzz.trial import Trial
+
+_KEEP = 255  # of 256 random draws all but one keep a row: Hypothesis starts near the whole
+
+
+@dataclass(frozen=True, slots=True)
+class Shrunk:
+    """A witness and its finding; ``minimal`` if no single row can be left out any more."""
+
+    finding: Finding
+    witness: Witness
+    minimal: bool
+
+
+class Shrinker:
+    """Makes witnesses minimal on one target, within a budget of seconds for each."""
+
+    def __init__(self, trial: Trial, catalog: Catalog, model: Model, *, seed: int) -> None:
+        self._trial = trial
+        self._catalog = catalog
+        self._model = model
+        self._seed = seed
+
+    def shrink(
+        self, stage: Stage, finding: Finding, witness: Witness, *, seconds: float
+    ) -> Shrunk | None:
+        """The smallest witness found in time; None if the finding does not show again at all."""
+        deadline = monotonic() + seconds
+        best = self._first(stage, finding, witness)
+        if best is None:
+            return None
+        best = self._by_hypothesis(stage, best, deadline)
+        return self._one_by_one(stage, best, deadline)
+
+    # A good start
+
+    def _first(self, stage: Stage, finding: Finding, witness: Witness) -> Shrunk | None:
+        """The witness itself, or already the part of it that its statements speak of."""
+        for world in (self._kernel(witness), self._two_tenants(witness), witness.world):
+            if world is None:
+                continue
+            smaller = replace(witness, world=world)
+            found = self._trial.shows(stage, smaller, finding)
+            if found is not None:
+                return Shrunk(found, smaller, minimal=False)
+        return None
+
+    def _kernel(self, witness: Witness) -> World | None:
+        """Rows that the statements or the identity name, and all that those refer to."""
+        rows = witness.world.rows
+        principal = witness.principal
+        words = " ".join(s.sql for s in witness.steps)
+        people = {principal.user, *principal.all_tenants, principal.tenant} - {None}
+        doors = {s.relation for s in witness.steps}
+        chosen: set[int] = set()
+        for index, row in enumerate(rows):
+            key = self._key(row)
+            named = key is not None and all(v is not None and f"'{v}'" in words for v in key)
+            mine = key is not None and any(v in people for v in key)
+            if row.relation in doors and (named or row.tenant not in principal.all_tenants):
+                chosen.add(index)
+            if mine or (named and row.relation not in doors):
+                chosen.add(index)
+        memberships = self._model.memberships
+        if memberships is not None:
+            chosen |= {
+                i
+                for i, r in enumerate(rows)
+                if r.relation == memberships.relation
+                and r.values.get(memberships.user) == principal.user
+            }
+        return self._part(witness.world, self._with_parents(rows, chosen))
+
+    def _two_tenants(self, witness: Witness) -> World | None:
+        """Without the rows of all tenants but the principal's and one more."""
+        own = witness.principal.all_tenants
+        others = [t for t in witness.world.tenants if t not in own]
+        keep = {*own, *others[:1], None}
+        rows = witness.world.rows
+        chosen = {i for i, r in enumerate(rows) if r.tenant in keep}
+        return self._part(witness.world, self._with_parents(rows, chosen))
+
+    # Hypothesis
+
+    def _by_hypothesis(self, stage: Stage, start: Shrunk, deadline: float) -> Shrunk:
+        best = start
+        rows = start.witness.world.rows
+        flags = st.lists(
+            st.tuples(st.integers(0, _KEEP), st.integers(0, _KEEP)),
+            min_size=len(rows),
+            max_size=len(rows),
+        )
+        tried: dict[tuple[tuple[bool, bool], ...], bool] = {}
+
+        def leaks(drawn: Sequence[tuple[int, int]]) -> bool:
+            nonlocal best
+            if monotonic() > deadline:
+                return False
+            kept = tuple((bool(a), bool(b)) for a, b in drawn)
+            if kept not in tried:
+                witness = replace(start.witness, world=self._reduced(start.witness.world, kept))
+                found = self._trial.shows(stage, witness, start.finding)
+                tried[kept] = found is not None
+                if found is not None and _size(witness) <= _size(best.witness):
+                    best = Shrunk(found, witness, minimal=False)
+            return tried[kept]
+
+        try:
+            find(
+                flags,
+                leaks,
+                random=random.Random(self._seed),
+                settings=settings(
+                    max_examples=60,
+                    database=None,
+                    deadline=None,
+                    phases=(Phase.generate, Phase.shrink),
+                    suppress_health_check=list(HealthCheck),
+                ),
+            )
+        except NoSuchExample:
+            return best
+        return best
+
+    def _reduced(self, world: World, kept: Sequence[tuple[bool, bool]]) -> World:
+        rows = list(world.rows)
+        gone = {i for i, (stays, _) in enumerate(kept) if not stays}
+        gone = self._with_children(rows, gone)
+        reduced = [
+            row if full else self._bare(row)
+            for i, (row, (_, full)) in enumerate(zip(rows, kept, strict=True))
+            if i not in gone
+        ]
+        return self._rebuilt(world, reduced)
+
+    def _one_by_one(self, stage: Stage, best: Shrunk, deadline: float) -> Shrunk:
+        """Tries each remaining row once more: what this leaves is minimal for certain."""
+        index = len(best.witness.world.rows) - 1
+        while index >= 0:
+            if monotonic() > deadline:
+                return best
+            rows = best.witness.world.rows
+            gone = self._with_children(rows, {index})
+            left = [r for i, r in enumerate(rows) if i not in gone]
+            smaller = replace(best.witness, world=self._rebuilt(best.witness.world, left))
+            found = self._trial.shows(stage, smaller, best.finding)
+            if found is not None:
+                best = Shrunk(found, smaller, minimal=False)
+                index = min(index, len(left)) - 1
+            else:
+                index -= 1
+        return replace(best, finding=replace(best.finding, minimal=True), minimal=True)
+
+    # Rows and what refers to them
+
+    def _keys(self, row: Row) -> tuple[ForeignKey, ...]:
+        return self._model.foreign_keys(self._catalog, row.relation)
+
+    def _points_at(self, row: Row, target: Row) -> bool:
+        return any(
+            fk.target == target.relation
+            and all(
+                row.values.get(c) is not None and row.values.get(c) == target.values.get(t)
+                for c, t in zip(fk.columns, fk.target_columns, strict=True)
+            )
+            for fk in self._keys(row)
+        )
+
+    def _with_children(self, rows: Sequence[Row], gone: set[int]) -> set[int]:
+        """The rows that go when these go: all that refer to them."""
+        gone = set(gone)
+        for index, row in enumerate(rows):
+            if index not in gone and any(self._points_at(row, rows[g]) for g in gone):
+                gone.add(index)
+        return gone
+
+    def _with_parents(self, rows: Sequence[Row], chosen: set[int]) -> set[int]:
+        chosen = set(chosen)
+        for index in range(len(rows) - 1, -1, -1):
+            if index in chosen:
+                chosen |= {i for i, other in enumerate(rows) if self._points_at(rows[index], other)}
+        return chosen
+
+    def _part(self, world: World, chosen: set[int]) -> World | None:
+        if len(chosen) == len(world.rows) or not chosen:
+            return None
+        return self._rebuilt(world, [r for i, r in enumerate(world.rows) if i in chosen])
+
+    def _rebuilt(self, world: World, rows: Sequence[Row]) -> World:
+        fixups = tuple(
+            f
+            for f in world.fixups
+            if any(
+                r.relation == f.relation and all(r.values.get(c) == v for c, v in f.key.items())
+                for r in rows
+            )
+        )
+        present = {r.tenant for r in rows if r.tenant is not None}
+        tenants = self._model.tenants
+        if tenants is not None:
+            present |= {
+                r.values.get(self._model.tenant_key or "") for r in rows if r.relation == tenants
+            }
+        return World(
+            rows=tuple(rows),
+            fixups=fixups,
+            tenants=tuple(t for t in world.tenants if t in present),
+            users=tuple(u for u in world.users if any(u in r.values.values() for r in rows)),
+        )
+
+    def _key(self, row: Row) -> tuple[str | None, ...] | None:
+        key = self._catalog.relations[row.relation].primary_key
+        return tuple(row.values.get(c) for c in key.columns) if key else None
+
+    def _bare(self, row: Row) -> Row:
+        """The row without the values that it need not have: nullable, or with a default."""
+        relation = self._catalog.relations[row.relation]
+        needed = _needed_columns(relation, self._model)
+        values = {
+            c: v
+            for c, v in row.values.items()
+            if c in needed or not _may_be_left_out(relation, c, v)
+        }
+        return replace(row, values=values)
+
+
+def _needed_columns(relation: Relation, model: Model) -> set[str | None]:
+    key = relation.primary_key
+    needed: set[str | None] = set(key.columns) if key else set()
+    needed |= {c for fk in relation.foreign_keys for c in fk.columns}
+    ownership = model.owner_of(relation.name)
+    needed |= {ownership.column} | {c for w in ownership.ways for c in w.columns}
+    memberships = model.memberships
+    if memberships is not None and relation.name == memberships.relation:
+        needed |= {c.name for c in relation.columns}
+    return needed | set(relation.partition_key)
+
+
+def _may_be_left_out(relation: Relation, name: str, value: str | None) -> bool:
+    column = relation.column(name)
+    if column is None:
+        return False
+    stable = column.default is not None and "(" not in column.default
+    return value is None or not column.not_null or stable
+
+
+def _size(witness: Witness) -> tuple[int, int]:
+    rows = witness.world.rows
+    return len(rows), sum(len(r.values) for r in rows)

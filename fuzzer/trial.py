@@ -1,0 +1,75 @@
+"""A trial: does this witness still show that finding?"""
+
+from dataclasses import replace
+
+from tenantfuzz.counterexample import Witness
+from tenantfuzz.findings import Finding
+from tenantfuzz.judge import Judge
+from tenantfuzz.loading_worlds import WorldLoader
+from tenantfuzz.oracles.provenance import canaries_of
+from tenantfuzz.policies.principals import Freshness, Principal
+from tenantfuzz.preparation import Prepared
+from tenantfuzz.stage import Stage
+
+
+class Trial:
+    """Tries witnesses on a target, one after the other, on one connection where that will do."""
+
+    def __init__(self, prepared: Prepared, loader: WorldLoader) -> None:
+        self._prepared = prepared
+        self._loader = loader
+        self.count = 0
+
+    def findings(self, stage: Stage, witness: Witness) -> tuple[Finding, ...] | str:
+        """All findings of the witness on a fresh world, or why it cannot be tried."""
+        self.count += 1
+        try:
+            refused = stage.open(witness.world, after=witness.principal)
+            if refused:
+                first = refused[0]
+                return f"a row of {first.row.relation} is refused: {first.failure.message}"
+            principal = present(stage, witness.principal)
+            if principal is None:
+                return f"there is no principal of kind {witness.principal.kind} any more"
+            ground = stage.prediction()
+            origin = {r.canary: r.relation for r in witness.world.rows if r.canary}
+            judge = Judge(stage, ground, canaries_of(ground.state, origin))
+            return judge.judge(principal, witness.steps).findings
+        finally:
+            stage.close()
+
+    def shows(self, stage: Stage, witness: Witness, finding: Finding) -> Finding | None:
+        """The same finding (by fingerprint) as this witness shows it, or None."""
+        found = self.findings(stage, witness)
+        if isinstance(found, str):
+            return None
+        return next((f for f in found if f.fingerprint == finding.fingerprint), None)
+
+
+def present(stage: Stage, principal: Principal) -> Principal | None:
+    """The principal as the world on the stage has it: with the memberships that it has there.
+
+    One that is nobody (no user, no tenant of its own) is what it is in every world.
+    """
+    if principal.user is None and not principal.memberships:
+        return principal
+    for other in stage.principals():
+        if (
+            other.kind == principal.kind
+            and other.user == principal.user
+            and other.tenant == principal.tenant
+            and other.freshness == principal.freshness
+            and other.note == principal.note
+        ):
+            return other
+    return _of_same_user(stage, principal)
+
+
+def _of_same_user(stage: Stage, principal: Principal) -> Principal | None:
+    """A special identity of a user who is there with the same memberships."""
+    for other in stage.principals():
+        if other.user == principal.user and other.memberships == principal.memberships:
+            if principal.freshness is Freshness.ANY and principal.kind == other.kind:
+                return other
+            return replace(principal, all_tenants=other.all_tenants)
+    return None
