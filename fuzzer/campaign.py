@@ -209,6 +209,11 @@ class _Campaign:
             examples=self.examples,
         )
 
+    def _breathe(self, phase: str) -> Iterator[Event]:
+        """A progress event, unless there was one a moment ago."""
+        if monotonic() - self._last_progress >= _PROGRESS_EVERY:
+            yield self._progress(phase)
+
     def _warn(self, code: str, message: str, relation: str | None = None) -> WarningRaised:
         warning = Warning(code, message, relation)
         self.warnings.append(warning)
@@ -263,10 +268,10 @@ class _Campaign:
             fresh = [p for p in scene.principals if p.freshness is not Freshness.ANY]
             for principal in chosen:
                 yield from self._found(scene.read(principal, scene.relations()))
-                yield self._progress("sweep")
+                yield from self._breathe("sweep")
             for principal in chosen:
                 yield from self._found(scene.write(principal, scene.relations()))
-                yield self._progress("sweep")
+                yield from self._breathe("sweep")
             stage.close()
         for principal in one_of_each(fresh, most=1):
             yield from self._fresh(rig, world, principal, number)
@@ -277,9 +282,10 @@ class _Campaign:
             stage.open(world, after=principal)
             scene = Round(rig, stage, world, salt=number)
             yield from self._found(scene.read(principal, scene.relations()))
-            yield from self._found(scene.write(principal, scene.relations()))
+            if number == 0:
+                yield from self._found(scene.write(principal, scene.relations()))
             stage.close()
-        yield self._progress("sweep")
+        yield from self._breathe("sweep")
 
     def _fuzz(self, plan: Plan) -> Iterator[Event]:
         rig = self._rig(plan)
@@ -301,14 +307,13 @@ class _Campaign:
                     yield from self._found(scene.write(principal, some))
                 stage.close()
 
-            for event in fuzz(
+            yield from fuzz(
                 plan,
                 example,
                 base_seed=self.seed,
                 deadline=deadline,
                 max_examples=self.options.max_examples,
-            ):
-                yield event
+            )
             yield self._progress("fuzz")
 
     def _shrink(self) -> Iterator[Event]:

@@ -41,6 +41,7 @@ class Ledger:
     let_through: set[tuple[RelationName, Operation]] = field(default_factory=set)
     roles: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     refusals: dict[tuple[RelationName, Operation], str] = field(default_factory=dict)
+    _shut: dict[tuple[RelationName, Operation, tuple[str, ...]], bool] = field(default_factory=dict)
 
     def meet(self, principals: Iterable[Principal]) -> None:
         """Notes which kinds there are, and in which roles they act."""
@@ -94,11 +95,14 @@ class Ledger:
 
     def _closed(self, cell: Cell) -> bool:
         name, operation, kind = cell
-        roles = [self.catalog.roles[r] for r in self.roles.get(kind, ()) if r in self.catalog.roles]
-        relation = self.catalog.relations[name]
-        return bool(roles) and all(
-            is_closed(role, relation, operation.value, self.catalog) for role in roles
-        )
+        memo = (name, operation, tuple(sorted(self.roles.get(kind, ()))))
+        if memo not in self._shut:
+            roles = [self.catalog.roles[r] for r in memo[2] if r in self.catalog.roles]
+            relation = self.catalog.relations[name]
+            self._shut[memo] = bool(roles) and all(
+                is_closed(role, relation, operation.value, self.catalog) for role in roles
+            )
+        return self._shut[memo]
 
     def _why_untested(self, cell: Cell) -> str | None:
         name, operation, kind = cell

@@ -55,6 +55,11 @@ class Judge:
     ground: Prediction
     tokens: Tokens
     cuts: bool = True
+    chained: bool = False
+    cut: Cut = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cut = Cut(self.stage.catalog, self.stage.model)
 
     def judge(self, principal: Principal, steps: Sequence[Step], *, cuts: bool = True) -> Verdict:
         """Runs the steps as ``principal``, one after the other, and undoes them all.
@@ -63,17 +68,22 @@ class Judge:
         accepted.
         """
         stage = self.stage
-        self.cuts = cuts
+        self.chained = len(steps) > 1
         stage.wire.execute("SAVEPOINT judge")
         outcomes: list[Outcome] = []
         findings: list[Finding] = []
         warnings: list[tuple[str, str]] = []
         standing = _Standing(principal, self.ground)
+        ahead: list[Outcome] = []
         try:
             for index, step in enumerate(steps):
                 stage.wire.notices.clear()
+                self.cuts = cuts or index == 0
                 done = [s for s in steps[:index] if s.operation in _ALL_WRITES] + [step]
-                outcome, found = self._step(standing, step)
+                if not self.cuts and step.operation == "select" and not ahead:
+                    later = [s.sql for s in steps[index:] if s.operation == "select"]
+                    ahead = self.stage.read(standing.principal, later, prepare=True)
+                outcome, found = self._step(standing, step, ahead)
                 outcomes.append(outcome)
                 warnings += _warnings(principal, step, outcome)
                 findings += [
@@ -83,40 +93,27 @@ class Judge:
             stage.wire.execute("ROLLBACK TO judge", "RELEASE judge")
         return Verdict(tuple(_distinct(findings)), tuple(outcomes), tuple(warnings))
 
-    def _step(self, standing: _Standing, step: Step) -> tuple[Outcome, list[Violation]]:
+    def _step(
+        self, standing: _Standing, step: Step, ahead: list[Outcome]
+    ) -> tuple[Outcome, list[Violation]]:
         relation = self.stage.catalog.relations.get(step.relation)
         if relation is None or (
             self.stage.model.owner_of(step.relation).kind is OwnershipKind.UNCLASSIFIED
         ):
-            return self._run(standing.principal, step.sql), []
+            return self.stage.act(standing.principal, step.sql), []
         if step.operation in _ALL_WRITES:
+            ahead.clear()
             return self._write(standing, step, relation)
-        return self._read(standing, step, relation)
-
-    def _run(self, principal: Principal, sql: str) -> Outcome:
-        """Runs a statement and keeps what it did; a failure leaves no trace."""
-        stage = self.stage
-        stage.wire.execute("SAVEPOINT step")
-        stage.become(principal)
-        outcome = stage.wire.attempt(sql)
-        if outcome.failure is None and stage.loader.deferrable:
-            late = stage.wire.attempt("SET CONSTRAINTS ALL IMMEDIATE")
-            if late.failure is not None:
-                outcome = late
-        if outcome.failure is not None:
-            stage.wire.execute("ROLLBACK TO step")
-        else:
-            stage.resign()
-        stage.wire.execute("RELEASE step")
-        return outcome
+        return self._read(standing, step, relation, ahead.pop(0) if ahead else None)
 
     # Reads
 
     def _read(
-        self, standing: _Standing, step: Step, relation: Relation
+        self, standing: _Standing, step: Step, relation: Relation, outcome: Outcome | None
     ) -> tuple[Outcome, list[Violation]]:
         principal, prediction = standing.principal, standing.prediction
-        outcome = self.stage.read(principal, [step.sql], prepare=False)[0]
+        if outcome is None:
+            outcome = self.stage.read(principal, [step.sql], prepare=False)[0]
         seen = self._identified(outcome, relation)
         found = list(Visibility(prediction).judge(principal, relation, step.sql, seen))
         if not found:
@@ -193,7 +190,7 @@ class Judge:
     ) -> Iterator[Violation]:
         principal = standing.principal
         stage = self.stage
-        cut = Cut(stage.catalog, stage.model)
+        cut = self.cut
         hidden = cut.hidden(standing.prediction, principal)
         if not hidden:
             return
@@ -244,25 +241,31 @@ class Judge:
     ) -> tuple[Outcome, list[Violation]]:
         stage, principal, before = self.stage, standing.principal, standing.prediction
         references = References(stage.catalog, stage.model)
-        pointing = self._pointing(references, relation.name)
-        returned = _returns(step.sql)
         existence = Existence(stage.catalog, stage.model)
-        found: list[Violation] = []
         before.settle(principal, relation.name)
-        if self.cuts and may_be_cut(principal):
+        found: list[Violation] = []
+        if self.cuts and may_be_cut(principal) and existence.hinges_on_parents(relation):
             found += self._exists(existence, standing, step, relation)
-        outcome = self._run(principal, step.sql)
+        pointing = self._pointing(references, relation.name)
+        earlier = stage.touches()
+        outcome = stage.act(principal, step.sql)
+        if outcome.failure is not None or outcome.affected == 0:
+            telling = existence.telling(step.operation, outcome)
+            if self.cuts and may_be_cut(principal) and telling and not found:
+                found += self._exists(existence, standing, step, relation)
         if outcome.failure is not None:
             found += self._carried(standing, step, relation, outcome, "")
             return outcome, found
-        state = stage.state()
-        population = stage.population()
+        state, touched = stage.state_after(before.state, earlier, whole=self.chained)
+        memberships = stage.model.memberships
         written = Written(
             relation=relation.name,
             operation=Operation(step.operation),
             before=before,
             after=stage.prediction(state),
-            population=population,
+            population=stage.population()
+            if memberships is not None and memberships.relation in touched
+            else None,
             founded=standing.founded,
             upsert="on conflict" in step.sql.lower() or step.sql.lower().startswith("merge"),
         )
@@ -271,7 +274,7 @@ class Judge:
             after = self._pointing(references, relation.name)
             contained += references.judge(written, principal, pointing, after)
         found += contained
-        if returned and not contained:
+        if _returns(step.sql) and not contained:
             found += self._returned(standing, step, relation, outcome, state)
         if not found:
             found += self._carried(standing, step, relation, outcome, "")
@@ -299,13 +302,11 @@ class Judge:
         self, existence: Existence, standing: _Standing, step: Step, relation: Relation
     ) -> Iterator[Violation]:
         """Whether the write ends differently once the rows hidden from its principal are gone."""
-        cut = Cut(self.stage.catalog, self.stage.model)
+        cut = self.cut
         hidden = cut.hidden(standing.prediction, standing.principal)
         if not hidden:
             return
         here = self.stage.write(standing.principal, [step.sql])[0]
-        if not existence.interesting(here):
-            return
         wire = self.stage.wire
         wire.execute("SAVEPOINT elsewhere")
         try:
@@ -356,6 +357,9 @@ class Judge:
             else frozenset()
         )
         standing.founded |= founded
+        standing.prediction = written.after
+        if now is None:
+            return
         if principal.user is not None and not principal.hostile:
             scoped = [m for m in principal.memberships if now.get(m.tenant) is not None]
             gained = [t for t in now if t not in principal.all_tenants]
@@ -374,7 +378,6 @@ class Judge:
                     memberships=tuple(Membership(t, now[t]) for t in gained),
                     all_tenants=principal.all_tenants | set(gained),
                 )
-        standing.prediction = written.after
 
 
 def _mixed(written: Written, standing: _Standing) -> Prediction:

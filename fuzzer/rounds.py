@@ -28,7 +28,9 @@ from tenantfuzz.strategies.writes import Rows, Scene, Writer
 from tenantfuzz.wire import Outcome, RawRow
 
 _TELLING = frozenset({"23505", "23P01"})  # errors by which hidden rows may make themselves known
-_MOST_JUDGED = 3  # suspicious actions of one relation, operation, shape and kind, in one round
+_TIRED = 6  # judgements of one relation and operation that found only what was known
+_EXHAUSTED = 60
+_MOST_JUDGED = 2  # suspicious actions of one relation, operation, shape and kind, in one round
 _MOST_LAWFUL = 1
 
 
@@ -58,6 +60,7 @@ class Rig:
     counters: Counters
     influential: frozenset[RelationName]
     only: frozenset[RelationName] | None = None
+    stale: Counter[tuple[RelationName, Operation]] = field(default_factory=Counter)
 
 
 @dataclass(slots=True)
@@ -169,7 +172,8 @@ class Round:
                 suspicious.append(action)
             self._note_read(principal, action, outcome)
         for action in suspicious:
-            yield from self._try(principal, [action])
+            if self._in_turn(principal, action, _MOST_JUDGED):
+                yield from self._try(principal, [action])
         calm = [(a, o) for a, o in zip(actions, outcomes, strict=True) if a not in suspicious]
         yield from self._cut(principal, calm)
 
@@ -227,7 +231,9 @@ class Round:
         ledger = self.rig.ledger
         if action.shape != "select":
             return
-        if action.victims:
+        ownership = self.stage.model.owner_of(action.relation)
+        open_to_all = ownership.kind is OwnershipKind.SHARED and outcome.rows
+        if action.victims or open_to_all:
             ledger.tried.add((action.relation, Operation.SELECT, principal.kind))
         if outcome.failure is None and outcome.rows:
             ledger.let_through.add((action.relation, Operation.SELECT))
@@ -285,10 +291,12 @@ class Round:
         self.rig.counters.writes += len(tried)
         for action, outcome in zip(tried, outcomes, strict=True):
             self._note_write(principal, action, outcome)
-            if self._worth_judging(principal, action, outcome):
+            if not self._worth_judging(principal, action, outcome):
+                continue
+            if action.lasting and outcome.failure is None and outcome.affected:
+                yield from self._chain(principal, action)
+            else:
                 yield from self._try(principal, [action])
-                if action.lasting and outcome.failure is None:
-                    yield from self._chain(principal, action)
 
     def _control(self, statements: Sequence[str]) -> None:
         """What the trusted role gets for the very same statements."""
@@ -322,9 +330,16 @@ class Round:
             if not told and CANARY.search(outcome.failure.texts) is None:
                 return False
             most = 1
-        memo = (action.relation, action.operation, action.shape, principal.kind)
-        self._judged[memo] += 1
-        return self._judged[memo] <= most
+        return self._in_turn(principal, action, most)
+
+    def _in_turn(self, principal: Principal, action: Action, most: int) -> bool:
+        """Whether the judge has time for it: the same once more is no news. Each relation,
+        operation, shape and kind has its turns in a world, fewer once they led to nothing new."""
+        door = (action.relation, action.operation)
+        turn = (*door, action.shape, principal.kind)
+        self._judged[turn] += 1
+        tired = self.rig.stale[door] >= _TIRED
+        return self._judged[turn] <= (1 if tired else most) and self.rig.stale[door] < _EXHAUSTED
 
     def _chain(self, principal: Principal, action: Action) -> Iterator[Finding]:
         """After a write that policies may depend on: everything is read once more."""
@@ -344,10 +359,17 @@ class Round:
         steps = tuple(Step(a.relation, a.operation.value, a.sql, a.shape) for a in actions)
         self.rig.counters.judged += 1
         verdict = self._judge.judge(principal, steps, cuts=cuts)
+        door = (actions[0].relation, actions[0].operation)
+        news = False
         for finding in verdict.findings:
             witness = Witness(self.world, principal, _needed(steps, finding))
             if self.rig.registry.add(finding, witness):
+                news = True
                 yield finding
+        if news:
+            self.rig.stale[door] = 0
+        elif verdict.findings:
+            self.rig.stale[door] += 1
 
 
 def _needed(steps: Sequence[Step], finding: Finding) -> tuple[Step, ...]:

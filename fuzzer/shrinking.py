@@ -25,6 +25,10 @@ from tenantfuzz.trial import Trial
 _KEEP = 255  # of 256 random draws all but one keep a row: Hypothesis starts near the whole
 
 
+class _OutOfTime(BaseException):
+    """Ends a search; no Exception, so that Hypothesis does not take it for a result."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shrunk:
     """A witness and its finding; ``minimal`` if no single row can be left out any more."""
@@ -117,7 +121,7 @@ class Shrinker:
         def leaks(drawn: Sequence[tuple[int, int]]) -> bool:
             nonlocal best
             if monotonic() > deadline:
-                return False
+                raise _OutOfTime
             kept = tuple((bool(a), bool(b)) for a, b in drawn)
             if kept not in tried:
                 witness = replace(start.witness, world=self._reduced(start.witness.world, kept))
@@ -140,7 +144,7 @@ class Shrinker:
                     suppress_health_check=list(HealthCheck),
                 ),
             )
-        except NoSuchExample:
+        except (NoSuchExample, _OutOfTime):
             return best
         return best
 

@@ -46,6 +46,7 @@ class Stage:
     loader: WorldLoader
     _queries: dict[RelationName, OwnershipQuery] = field(default_factory=dict)
     _open: bool = False
+    _tables: dict[int, RelationName] | None = None
 
     def prepare(self) -> None:
         """Sets up a fresh connection; call it once."""
@@ -118,6 +119,43 @@ class Stage:
                 hint="rules are SQL over the relation's columns, with :tenant, :tenants and :user",
             )
         return frozenset((row[0] or b"").decode() for row in outcome.rows)
+
+    def touches(self) -> dict[RelationName, int]:
+        """How many rows were ever written in this transaction, by relation, undone ones included.
+
+        Two readings that are equal mean that nothing was written to a relation in between
+        (pg_stat_get_xact_tuples_*: manual, section 27.2.25).
+        """
+        if self._tables is None:
+            self._tables = {
+                r.oid: n for n, r in self.catalog.relations.items() if r.kind in _TABLES
+            }
+        wanted = "{" + ",".join(str(o) for o in self._tables) + "}"
+        counts = " + ".join(
+            f"pg_stat_get_xact_tuples_{word}(o)" for word in ("inserted", "updated", "deleted")
+        )
+        outcome = self.wire.pipeline(
+            [f"SELECT o, {counts} FROM unnest('{wanted}'::oid[]) AS o"], prepare=True
+        )[0]
+        return {self._tables[int(o or 0)]: int(n or 0) for o, n in outcome.rows}
+
+    def state_after(
+        self, before: State, earlier: Mapping[RelationName, int], *, whole: bool
+    ) -> tuple[State, frozenset[RelationName]]:
+        """The present state, given that of ``earlier`` (see ``touches``), and what was touched.
+
+        Only touched relations are read again, unless ``whole`` is asked for because ownership
+        elsewhere may follow from them.
+        """
+        now = self.touches()
+        touched = {n for n, count in now.items() if count != earlier.get(n)}
+        for name in list(touched):
+            parent = self.catalog.relations[name].parent
+            while parent is not None and parent in self.catalog.relations:
+                touched.add(parent)
+                parent = self.catalog.relations[parent].parent
+        names = self.judged() if whole else [n for n in self.judged() if n in touched]
+        return {**before, **self.state(names)}, frozenset(touched)
 
     def population(self) -> Population:
         """Who is there: tenants, users and memberships, with their columns as attributes."""
@@ -213,18 +251,23 @@ class Stage:
             results.append(failed if failed is not None and first.failure is None else first)
         return results
 
-    def become(self, principal: Principal) -> None:
-        """Takes on an identity until ``resign``; the caller holds a savepoint."""
-        self._enter(
-            principal,
-            self.wire.groups(
-                [["SAVEPOINT identity", *identity_statements(principal, self.catalog)]]
-            ),
-        )
+    def act(self, principal: Principal, sql: str) -> Outcome:
+        """Runs one statement as ``principal`` and keeps what it did; a failure leaves no trace.
 
-    def resign(self) -> None:
-        """Back to the trusted role, keeping what was done. The settings' values stay."""
-        self.wire.execute("SET LOCAL SESSION AUTHORIZATION DEFAULT")
+        Constraints that may wait are checked at once, still in the principal's role. Afterwards
+        the trusted role is back; the values of settings stay.
+        """
+        head = ["SAVEPOINT step", *identity_statements(principal, self.catalog)]
+        checks = ["SET CONSTRAINTS ALL IMMEDIATE"] if self.loader.deferrable else []
+        outcomes = self.wire.groups([head, [sql, *checks]])
+        self._enter(principal, outcomes[: len(head)])
+        outcome = outcomes[len(head)]
+        late = next((o for o in outcomes[len(head) + 1 :] if o.failure and not o.skipped), None)
+        if late is not None:
+            outcome = late
+        end = "ROLLBACK TO step" if outcome.failure else "SET LOCAL SESSION AUTHORIZATION DEFAULT"
+        self.wire.execute(end, "RELEASE step")
+        return outcome
 
     def _enter(self, principal: Principal, outcomes: Sequence[Outcome]) -> None:
         failure = next((o.failure for o in outcomes if o.failure is not None), None)

@@ -76,7 +76,7 @@ class Written:
     operation: Operation
     before: Prediction
     after: Prediction
-    population: Population  # after the write
+    population: Population | None  # after the write, if it touched the memberships
     founded: frozenset[str] = frozenset()  # tenants that the principal itself created before
     upsert: bool = False  # the statement may change rows that were there (ON CONFLICT, MERGE)
 
@@ -97,10 +97,14 @@ class Containment:
         direct = [c for c in changes if c.relation == written.relation]
         if written.operation is Operation.UPDATE:
             direct = paired(direct)
+        crossed = False
         for change in direct:
             violation = self._direct(principal, written, change, founded)
             if violation is not None:
+                crossed = True
                 yield violation
+        if crossed:
+            return  # what else it did is a consequence of that
         for change in changes:
             if change.relation not in family:
                 violation = self._side_effect(principal, written, change, founded)
@@ -277,7 +281,7 @@ class Containment:
         memberships = self.model.memberships
         if memberships is None or written.relation != memberships.relation:
             return None
-        if principal.user is None or principal.user not in row.users:
+        if written.population is None or principal.user is None or principal.user not in row.users:
             return None
         now = {m.tenant for m in _of(principal.user, written.population) if m.active}
         gained = frozenset(now & row.tenants) - principal.all_tenants
@@ -369,8 +373,11 @@ def _violation(
     )
 
 
-def memberships_now(principal: Principal, population: Population) -> Mapping[str, str]:
-    """The principal's memberships in force, tenant to kind, as they are after its writes."""
-    if principal.user is None:
-        return {}
+def memberships_now(
+    principal: Principal, population: Population | None
+) -> Mapping[str, str] | None:
+    """The principal's memberships in force, tenant to kind, as they are after its writes; None
+    where they are as they were."""
+    if principal.user is None or population is None:
+        return None
     return {m.tenant: m.kind for m in _of(principal.user, population) if m.active}

@@ -6,7 +6,7 @@ not see (noninterference: Goguen and Meseguer, 1982).
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tenantfuzz.policies.model import Model, OwnershipKind
 from tenantfuzz.policies.ownership_sql import rows_by_key
@@ -33,6 +33,10 @@ class Cut:
 
     catalog: Catalog
     model: Model
+    kept: frozenset[RelationName] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kept", self._read_by_rules())
 
     def hidden(self, prediction: Prediction, principal: Principal) -> dict[RelationName, set[Key]]:
         """Other tenants' rows that the principal may not see, by relation.
@@ -41,11 +45,10 @@ class Cut:
         relations that a rule reads. For identities that are unset or empty one hidden row stays
         in every relation that had some.
         """
-        read_by_rules = self._read_by_rules()
         hidden: dict[RelationName, set[Key]] = {}
         for relation, rows in prediction.state.items():
             kind = self.model.owner_of(relation).kind
-            if kind in _KEPT or relation in read_by_rules:
+            if kind in _KEPT or relation in self.kept:
                 continue
             if self.catalog.relations[relation].parent is not None:
                 continue  # a partition's rows are those of its root

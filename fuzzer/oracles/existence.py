@@ -19,9 +19,20 @@ class Existence:
     catalog: Catalog
     model: Model
 
-    def interesting(self, outcome: Outcome) -> bool:
+    def telling(self, operation: str, outcome: Outcome) -> bool:
         """Whether the way it ended could tell of hidden rows at all."""
-        return outcome.failure is None or outcome.failure.sqlstate in _CODES
+        if outcome.failure is not None:
+            return outcome.failure.sqlstate in _CODES
+        return operation == "insert" and outcome.affected == 0
+
+    def hinges_on_parents(self, relation: Relation) -> bool:
+        """Whether a write may succeed only because a row with a natural key exists."""
+        return any(
+            is_natural(self.catalog.relations[fk.target], column)
+            for fk in relation.foreign_keys
+            for column in (self.catalog.relations[fk.target].column(c) for c in fk.target_columns)
+            if column is not None
+        )
 
     def judge(
         self, relation: Relation, operation: str, here: Outcome, there: Outcome
