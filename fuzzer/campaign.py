@@ -40,6 +40,7 @@ from tenantfuzz.rounds import Counters, Rig, Round
 from tenantfuzz.shrinking import Shrinker
 from tenantfuzz.strategies.influence import influential_relations
 from tenantfuzz.strategies.plan import Plan
+from tenantfuzz.strategies.spares import with_spares
 from tenantfuzz.strategies.worlds import designed_worlds
 from tenantfuzz.target import Target
 from tenantfuzz.trial import Trial
@@ -253,7 +254,10 @@ class _Campaign:
 
     def _sweep(self, plan: Plan) -> Iterator[Event]:
         begun = monotonic()
-        worlds = designed_worlds(plan, seed=self.seed, count=_SWEEP_WORLDS)
+        worlds = [
+            with_spares(plan, world)
+            for world in designed_worlds(plan, seed=self.seed, count=_SWEEP_WORLDS)
+        ]
         self.generating += monotonic() - begun
         rig = self._rig(plan)
         for number, world in enumerate(worlds):

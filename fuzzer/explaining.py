@@ -8,10 +8,9 @@ from tenantfuzz.culprits import find_culprits
 from tenantfuzz.findings import Finding, PrincipalSummary
 from tenantfuzz.identity import readable_identity
 from tenantfuzz.oracles.violation import Violation
-from tenantfuzz.policies.predictions import Prediction, RowFacts, owners_of
+from tenantfuzz.policies.predictions import RowFacts, owners_of
 from tenantfuzz.policies.principals import Principal
 from tenantfuzz.stage import Stage
-from tenantfuzz.wire import Outcome
 
 
 def explain(
@@ -19,8 +18,6 @@ def explain(
     principal: Principal,
     violation: Violation,
     steps: Sequence[Step],
-    outcome: Outcome,
-    ground: Prediction,
 ) -> Finding:
     """The finding for a violation, with culprits. The state must be the one it left behind."""
     relation = stage.catalog.relations[violation.relation]

@@ -18,7 +18,7 @@ from tenantfuzz.oracles.references import References
 from tenantfuzz.oracles.violation import Observation, Violation
 from tenantfuzz.oracles.visibility import Visibility, reads_for_update, violations
 from tenantfuzz.policies.model import OwnershipKind
-from tenantfuzz.policies.predictions import Prediction, State
+from tenantfuzz.policies.predictions import Key, Prediction, State
 from tenantfuzz.policies.principals import Membership, Principal
 from tenantfuzz.policies.structure import Operation, Relation, RelationName
 from tenantfuzz.stage import Stage
@@ -29,11 +29,15 @@ _ALL_WRITES = frozenset({"insert", "update", "delete"})
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the judge says: findings, the outcome of each step, and codes of warnings."""
+    """What the judge says: findings, the outcome of each step, and codes of warnings.
+
+    ``leaked`` has for each finding's fingerprint the rows that show it.
+    """
 
     findings: tuple[Finding, ...]
     outcomes: tuple[Outcome, ...]
     warnings: tuple[tuple[str, str], ...] = ()
+    leaked: Mapping[str, tuple[RelationName, frozenset[Key]]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -75,10 +79,11 @@ class Judge:
         warnings: list[tuple[str, str]] = []
         standing = _Standing(principal, self.ground)
         ahead: list[Outcome] = []
+        leaked: dict[str, tuple[RelationName, frozenset[Key]]] = {}
         try:
             for index, step in enumerate(steps):
                 stage.wire.notices.clear()
-                self.cuts = cuts or index == 0
+                self.cuts = cuts
                 done = [s for s in steps[:index] if s.operation in _ALL_WRITES] + [step]
                 if not self.cuts and step.operation == "select" and not ahead:
                     later = [s.sql for s in steps[index:] if s.operation == "select"]
@@ -86,12 +91,13 @@ class Judge:
                 outcome, found = self._step(standing, step, ahead)
                 outcomes.append(outcome)
                 warnings += _warnings(principal, step, outcome)
-                findings += [
-                    explain(stage, standing.principal, v, done, outcome, self.ground) for v in found
-                ]
+                for violation in found:
+                    finding = explain(stage, standing.principal, violation, done)
+                    findings.append(finding)
+                    leaked[finding.fingerprint] = (violation.relation, violation.keys)
         finally:
             stage.wire.execute("ROLLBACK TO judge", "RELEASE judge")
-        return Verdict(tuple(_distinct(findings)), tuple(outcomes), tuple(warnings))
+        return Verdict(tuple(_distinct(findings)), tuple(outcomes), tuple(warnings), leaked)
 
     def _step(
         self, standing: _Standing, step: Step, ahead: list[Outcome]

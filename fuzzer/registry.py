@@ -8,8 +8,18 @@ from tenantfuzz.coverage import matches
 from tenantfuzz.findings import Finding
 from tenantfuzz.policies.configuration import Acceptance
 
-_SHADOWED = {"TF108": "TF101", "TF107": "TF101", "TF207": "TF202", "TF104": "TF101"}
-"""Codes that say the same as another one when an ordinary member or statement gets it too."""
+_READS = frozenset({"TF101", "TF104", "TF107", "TF108", "TF109", "TF401"})
+_SHADOWED = {
+    "TF108": frozenset({"TF101"}),
+    "TF109": frozenset({"TF101"}),
+    "TF107": frozenset({"TF101", "TF401"}),
+    "TF104": frozenset({"TF101"}),
+    "TF207": frozenset({"TF202"}),
+    "TF106": _READS,
+    "TF307": _READS,
+}
+"""Codes that say nothing more once an ordinary member, statement or read gets the same."""
+_ANY_CULPRIT = frozenset({"TF106", "TF307"})
 
 
 @dataclass(slots=True)
@@ -74,8 +84,6 @@ class Registry:
 
 
 def _shadows(plain: Finding, special: Finding) -> bool:
-    return (
-        _SHADOWED.get(special.code) == plain.code
-        and plain.relation == special.relation
-        and set(special.culprits) <= set(plain.culprits)
-    )
+    if plain.relation != special.relation or plain.code not in _SHADOWED.get(special.code, ()):
+        return False
+    return special.code in _ANY_CULPRIT or set(special.culprits) <= set(plain.culprits)

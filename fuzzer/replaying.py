@@ -57,19 +57,19 @@ def _replay(
         return None, CANNOT, f"the target has no relation {missing[0]} any more"
     try:
         with prepared.stage(loader) as stage:
-            found = trial.findings(stage, counterexample.witness)
+            verdict = trial.verdict(stage, counterexample.witness)
     except ToolError as error:
         return None, CANNOT, str(error).splitlines()[0]
-    if isinstance(found, str):
-        return None, CANNOT, found
-    for finding in found:
+    if isinstance(verdict, str):
+        return None, CANNOT, verdict
+    for finding in verdict.findings:
         if (finding.code, finding.relation, finding.operation) == (
             wanted.code,
             wanted.relation,
             wanted.operation,
         ):
             return finding, STILL_LEAKS, ""
-    if found:
-        other = found[0]
+    if verdict.findings:
+        other = verdict.findings[0]
         return other, STILL_LEAKS, f"as {other.code} on {other.relation} now"
     return None, FIXED, ""

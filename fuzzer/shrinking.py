@@ -5,6 +5,7 @@ and every row may lose the values that it need not have. Hypothesis draws which,
 toward everything gone; what is left is what the leak needs.
 """
 
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,11 +18,14 @@ from hypothesis.errors import NoSuchExample
 from tenantfuzz.counterexample import Witness
 from tenantfuzz.findings import Finding
 from tenantfuzz.policies.model import Model
-from tenantfuzz.policies.structure import Catalog, ForeignKey, Relation
+from tenantfuzz.policies.predictions import Key
+from tenantfuzz.policies.structure import Catalog, ForeignKey, Relation, RelationName
 from tenantfuzz.policies.world import Row, World
 from tenantfuzz.stage import Stage
-from tenantfuzz.trial import Trial
+from tenantfuzz.strategies.influence import influential_relations
+from tenantfuzz.trial import NEED_CUTS, Trial
 
+_FEW = 12  # rows that need no coarse steps first
 _KEEP = 255  # of 256 random draws all but one keep a row: Hypothesis starts near the whole
 
 
@@ -46,6 +50,7 @@ class Shrinker:
         self._catalog = catalog
         self._model = model
         self._seed = seed
+        self._influential = influential_relations(catalog)
 
     def shrink(
         self, stage: Stage, finding: Finding, witness: Witness, *, seconds: float
@@ -55,6 +60,7 @@ class Shrinker:
         best = self._first(stage, finding, witness)
         if best is None:
             return None
+        best = self._by_relation(stage, best, deadline)
         best = self._by_hypothesis(stage, best, deadline)
         return self._one_by_one(stage, best, deadline)
 
@@ -62,7 +68,15 @@ class Shrinker:
 
     def _first(self, stage: Stage, finding: Finding, witness: Witness) -> Shrunk | None:
         """The witness itself, or already the part of it that its statements speak of."""
-        for world in (self._kernel(witness), self._two_tenants(witness), witness.world):
+        verdict = self._trial.verdict(stage, witness, cuts=finding.code in NEED_CUTS)
+        leaked = {} if isinstance(verdict, str) else verdict.leaked
+        where = leaked.get(finding.fingerprint)
+        for world in (
+            self._kernel(witness, where, policies=False),
+            self._kernel(witness, where, policies=True),
+            self._two_tenants(witness),
+            witness.world,
+        ):
             if world is None:
                 continue
             smaller = replace(witness, world=world)
@@ -71,31 +85,62 @@ class Shrinker:
                 return Shrunk(found, smaller, minimal=False)
         return None
 
-    def _kernel(self, witness: Witness) -> World | None:
-        """Rows that the statements or the identity name, and all that those refer to."""
+    def _kernel(
+        self,
+        witness: Witness,
+        leaked: tuple[RelationName, frozenset[Key]] | None,
+        *,
+        policies: bool,
+    ) -> World | None:
+        """One row that leaked, the rows that the statements name, those of the principal, and all
+        that they refer to; with ``policies`` also what policies read of those tenants."""
         rows = witness.world.rows
         principal = witness.principal
         words = " ".join(s.sql for s in witness.steps)
-        people = {principal.user, *principal.all_tenants, principal.tenant} - {None}
-        doors = {s.relation for s in witness.steps}
         chosen: set[int] = set()
         for index, row in enumerate(rows):
             key = self._key(row)
-            named = key is not None and all(v is not None and f"'{v}'" in words for v in key)
-            mine = key is not None and any(v in people for v in key)
-            if row.relation in doors and (named or row.tenant not in principal.all_tenants):
+            named = bool(key) and all(v is not None and f"'{v}'" in words for v in key or ())
+            mine = principal.user is not None and principal.user in row.values.values()
+            about = row.relation in (self._model.users, self._members()) and mine
+            if named or about:
                 chosen.add(index)
-            if mine or (named and row.relation not in doors):
-                chosen.add(index)
-        memberships = self._model.memberships
-        if memberships is not None:
+        chosen |= self._leaked_row(rows, leaked)
+        tenants = {*principal.all_tenants, principal.tenant}
+        chosen |= {
+            i
+            for i, r in enumerate(rows)
+            if r.relation == self._model.tenants
+            and r.values.get(self._model.tenant_key or "") in tenants
+        }
+        chosen = self._with_parents(rows, chosen)
+        if policies:
+            present = {rows[i].tenant for i in chosen} | tenants
             chosen |= {
                 i
                 for i, r in enumerate(rows)
-                if r.relation == memberships.relation
-                and r.values.get(memberships.user) == principal.user
+                if r.relation in self._influential and r.tenant in present
             }
-        return self._part(witness.world, self._with_parents(rows, chosen))
+            chosen = self._with_parents(rows, chosen)
+        return self._part(witness.world, chosen)
+
+    def _leaked_row(
+        self, rows: Sequence[Row], leaked: tuple[RelationName, frozenset[Key]] | None
+    ) -> set[int]:
+        if leaked is None:
+            return set()
+        relation, keys = leaked
+        hits = [
+            i
+            for i, r in enumerate(rows)
+            if r.relation == relation and json.dumps(self._key(r), ensure_ascii=False) in keys
+        ]
+        owned = [i for i in hits if rows[i].tenant is not None]
+        return set((owned or hits)[:1])
+
+    def _members(self) -> RelationName | None:
+        memberships = self._model.memberships
+        return memberships.relation if memberships is not None else None
 
     def _two_tenants(self, witness: Witness) -> World | None:
         """Without the rows of all tenants but the principal's and one more."""
@@ -105,6 +150,23 @@ class Shrinker:
         rows = witness.world.rows
         chosen = {i for i, r in enumerate(rows) if r.tenant in keep}
         return self._part(witness.world, self._with_parents(rows, chosen))
+
+    def _by_relation(self, stage: Stage, best: Shrunk, deadline: float) -> Shrunk:
+        """Drops whole relations, last first: most have nothing to do with it."""
+        if len(best.witness.world.rows) <= _FEW:
+            return best
+        for relation in reversed(list(dict.fromkeys(r.relation for r in best.witness.world.rows))):
+            if monotonic() > deadline:
+                break
+            rows = best.witness.world.rows
+            gone = {i for i, r in enumerate(rows) if r.relation == relation}
+            gone = self._with_children(rows, gone)
+            left = [r for i, r in enumerate(rows) if i not in gone]
+            smaller = replace(best.witness, world=self._rebuilt(best.witness.world, left))
+            found = self._trial.shows(stage, smaller, best.finding)
+            if found is not None:
+                best = Shrunk(found, smaller, minimal=False)
+        return best
 
     # Hypothesis
 

@@ -4,12 +4,15 @@ from dataclasses import replace
 
 from tenantfuzz.counterexample import Witness
 from tenantfuzz.findings import Finding
-from tenantfuzz.judge import Judge
+from tenantfuzz.judge import Judge, Verdict
 from tenantfuzz.loading_worlds import WorldLoader
 from tenantfuzz.oracles.provenance import canaries_of
 from tenantfuzz.policies.principals import Freshness, Principal
 from tenantfuzz.preparation import Prepared
 from tenantfuzz.stage import Stage
+
+NEED_CUTS = frozenset({"TF106", "TF307", "TF301", "TF302", "TF303"})
+"""Codes of findings that show only where the same is done in two worlds."""
 
 
 class Trial:
@@ -20,8 +23,11 @@ class Trial:
         self._loader = loader
         self.count = 0
 
-    def findings(self, stage: Stage, witness: Witness) -> tuple[Finding, ...] | str:
-        """All findings of the witness on a fresh world, or why it cannot be tried."""
+    def verdict(self, stage: Stage, witness: Witness, *, cuts: bool = True) -> Verdict | str:
+        """What the judge says of the witness on a fresh world, or why it cannot be tried.
+
+        Without ``cuts`` it is faster, and only what shows in one world is found.
+        """
         self.count += 1
         try:
             refused = stage.open(witness.world, after=witness.principal)
@@ -34,16 +40,20 @@ class Trial:
             ground = stage.prediction()
             origin = {r.canary: r.relation for r in witness.world.rows if r.canary}
             judge = Judge(stage, ground, canaries_of(ground.state, origin))
-            return judge.judge(principal, witness.steps).findings
+            return judge.judge(principal, witness.steps, cuts=cuts)
         finally:
             stage.close()
 
     def shows(self, stage: Stage, witness: Witness, finding: Finding) -> Finding | None:
         """The same finding (by fingerprint) as this witness shows it, or None."""
-        found = self.findings(stage, witness)
-        if isinstance(found, str):
+        verdict = self.verdict(stage, witness, cuts=finding.code in NEED_CUTS)
+        if isinstance(verdict, str):
             return None
-        return next((f for f in found if f.fingerprint == finding.fingerprint), None)
+        for found in verdict.findings:
+            same = found.fingerprint == finding.fingerprint
+            if same and bool(found.owner_tenants) == bool(finding.owner_tenants):
+                return found
+        return None
 
 
 def present(stage: Stage, principal: Principal) -> Principal | None:
