@@ -273,6 +273,7 @@ class _Campaign:
             for principal in chosen:
                 yield from self._found(scene.read(principal, scene.relations()))
                 yield from self._breathe("sweep")
+            yield from self._found(scene.cut())
             for principal in chosen:
                 yield from self._found(scene.write(principal, scene.relations()))
                 yield from self._breathe("sweep")
@@ -286,6 +287,7 @@ class _Campaign:
             stage.open(world, after=principal)
             scene = Round(rig, stage, world, salt=number)
             yield from self._found(scene.read(principal, scene.relations()))
+            yield from self._found(scene.cut())
             if number == 0:
                 yield from self._found(scene.write(principal, scene.relations()))
             stage.close()
@@ -309,6 +311,7 @@ class _Campaign:
                     yield from self._found(scene.read(principal, names))
                     some = fairness.relations(names, _FUZZED_RELATIONS, source)
                     yield from self._found(scene.write(principal, some))
+                yield from self._found(scene.cut())
                 stage.close()
 
             yield from fuzz(

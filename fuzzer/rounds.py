@@ -9,7 +9,7 @@ from tenantfuzz.coverage import Ledger
 from tenantfuzz.findings import Finding
 from tenantfuzz.judge import Judge
 from tenantfuzz.observation import keys_by_values
-from tenantfuzz.oracles.cut import Cut, Perturb, may_be_cut
+from tenantfuzz.oracles.cut import Perturb, may_be_cut
 from tenantfuzz.oracles.provenance import CANARY, canaries_of
 from tenantfuzz.policies.configuration import Attacker
 from tenantfuzz.policies.model import OwnershipKind
@@ -81,6 +81,7 @@ class Round:
     )
     _controls: dict[str, Outcome] = field(default_factory=dict)
     _judged: Counter[tuple[object, ...]] = field(default_factory=Counter)
+    _calm: dict[Principal, list[tuple[Action, Outcome]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         state = self.stage.state()
@@ -159,7 +160,7 @@ class Round:
     # Reads
 
     def read(self, principal: Principal, relations: Sequence[RelationName]) -> Iterator[Finding]:
-        """Every read of these relations as one principal, then the same in the cut worlds."""
+        """Every read of these relations as one principal. ``cut`` follows when all have read."""
         actions = [a for name in relations for a in self._reads(principal, name)]
         if not actions:
             return
@@ -174,8 +175,12 @@ class Round:
         for action in suspicious:
             if self._in_turn(principal, action, _MOST_JUDGED):
                 yield from self._try(principal, [action])
-        calm = [(a, o) for a, o in zip(actions, outcomes, strict=True) if a not in suspicious]
-        yield from self._cut(principal, calm)
+        if may_be_cut(principal):
+            self._calm[principal] = [
+                (a, o)
+                for a, o in zip(actions, outcomes, strict=True)
+                if a.shape in ("select", "count") and a not in suspicious
+            ]
 
     def _reads(self, principal: Principal, name: RelationName) -> Iterator[Action]:
         relation = self.stage.catalog.relations[name]
@@ -238,40 +243,41 @@ class Round:
         if outcome.failure is None and outcome.rows:
             ledger.let_through.add((action.relation, Operation.SELECT))
 
-    def _cut(
-        self, principal: Principal, done: Sequence[tuple[Action, Outcome]]
-    ) -> Iterator[Finding]:
-        """The same reads once hidden rows are gone, and once they say something else."""
-        if not may_be_cut(principal):
-            return
-        done = [(a, o) for a, o in done if a.shape in ("select", "count")]
-        cut = Cut(self.stage.catalog, self.stage.model)
-        hidden = cut.hidden(self.ground, principal)
-        if not hidden or not done:
-            return
-        differing: dict[str, Action] = {}
+    def cut(self) -> Iterator[Finding]:
+        """What was read without a finding once more: where hidden rows are gone, and where they
+        say something else. Principals from whom the same rows are hidden share these worlds."""
+        groups: dict[str, tuple[Mapping[RelationName, set[Key]], list[Principal]]] = {}
+        for principal in self._calm:
+            hidden = self._judge.cut.hidden(self.ground, principal)
+            if hidden:
+                name = repr(sorted((str(r), sorted(k)) for r, k in hidden.items()))
+                groups.setdefault(name, (hidden, []))[1].append(principal)
         perturb = Perturb(self.stage.catalog, self.stage.model)
-        for statements in (cut.statements(hidden), perturb.statements(hidden)):
-            again = self._elsewhere(principal, [a.sql for a, _ in done], statements)
-            for (action, outcome), other in zip(done, again, strict=False):
-                if not _alike(outcome, other):
-                    differing[action.sql] = action
-            self.rig.counters.reads += len(again)
-        for action in differing.values():
-            yield from self._try(principal, [action])
+        for hidden, principals in groups.values():
+            for statements in (self._judge.cut.statements(hidden), perturb.statements(hidden)):
+                for principal, action in self._elsewhere(principals, statements):
+                    yield from self._try(principal, [action])
+        self._calm.clear()
 
     def _elsewhere(
-        self, principal: Principal, queries: Sequence[str], statements: Sequence[str]
-    ) -> list[Outcome]:
+        self, principals: Sequence[Principal], statements: Sequence[str]
+    ) -> list[tuple[Principal, Action]]:
+        """The reads whose answers differ after the trusted role ran ``statements``."""
+        differing: list[tuple[Principal, Action]] = []
         wire = self.stage.wire
-        wire.execute("SAVEPOINT elsewhere")
-        try:
-            changed = wire.groups([statements])
-            if any(o.failure is not None for o in changed):
-                return []
-            return self.stage.read(principal, queries)
-        finally:
-            wire.execute("ROLLBACK TO elsewhere", "RELEASE elsewhere")
+        changed = wire.groups([["SAVEPOINT elsewhere", *statements]])
+        if all(o.failure is None for o in changed):
+            for principal in principals:
+                done = self._calm[principal]
+                again = self.stage.read(principal, [a.sql for a, _ in done])
+                self.rig.counters.reads += len(again)
+                differing += [
+                    (principal, action)
+                    for (action, outcome), other in zip(done, again, strict=True)
+                    if not _alike(outcome, other)
+                ]
+        wire.execute("ROLLBACK TO elsewhere", "RELEASE elsewhere")
+        return differing
 
     # Writes
 

@@ -18,7 +18,7 @@ from tenantfuzz.policies.ownership_sql import (
 from tenantfuzz.policies.placeholders import Binding, bind_sql
 from tenantfuzz.policies.predictions import Key, Prediction, RowFacts, State
 from tenantfuzz.policies.principals import Freshness, MembershipFact, Population, Principal
-from tenantfuzz.policies.quoting import identifier, literal
+from tenantfuzz.policies.quoting import identifier, literal, qualified
 from tenantfuzz.policies.structure import Catalog, RelationKind, RelationName
 from tenantfuzz.policies.world import World
 from tenantfuzz.wire import Outcome, Wire
@@ -30,6 +30,7 @@ _SETTINGS = (
     "SET extra_float_digits = 1",
     "SET plan_cache_mode = 'auto'",
 )
+_SWEEP_AFTER = 4000  # statements between two vacuums
 _TABLES = frozenset({RelationKind.TABLE, RelationKind.PARTITIONED})
 
 
@@ -46,6 +47,7 @@ class Stage:
     loader: WorldLoader
     _queries: dict[RelationName, OwnershipQuery] = field(default_factory=dict)
     _open: bool = False
+    _swept: int = 0
     _tables: dict[int, RelationName] | None = None
 
     def prepare(self) -> None:
@@ -74,6 +76,15 @@ class Stage:
         if self._open:
             self.wire.execute("ROLLBACK")
             self._open = False
+            if self.wire.clock.statements - self._swept > _SWEEP_AFTER:
+                self._swept = self.wire.clock.statements
+                self._vacuum()
+
+    def _vacuum(self) -> None:
+        """Writes that were undone leave dead rows behind, which slow down every scan."""
+        names = ", ".join(qualified(n) for n in self.judged())
+        if names:
+            self.wire.attempt(f"VACUUM (TRUNCATE) {names}")
 
     # What the trusted role sees
 
@@ -225,7 +236,7 @@ class Stage:
         groups: list[list[str]] = []
         for statement in statements:
             groups += [[statement, *checks], ["ROLLBACK TO write"]]
-        outcomes = self.wire.groups(groups)
+        outcomes = self.wire.groups(groups, prepare=True)
         self.wire.execute("ROLLBACK TO act", "RELEASE act")
         size = 2 + len(checks)
         results: list[Outcome] = []

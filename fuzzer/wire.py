@@ -19,6 +19,7 @@ RawRow = tuple[bytes | None, ...]
 
 _OK = frozenset({pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK, pq.ExecStatus.EMPTY_QUERY})
 _BATCH = 128  # statements between two syncs' readings: keeps both socket buffers from filling up
+_FLUSH = 8
 _MAX_PREPARED = 2000
 
 
@@ -186,8 +187,15 @@ class Wire:
         pg.nonblocking = 0
         pg.enter_pipeline_mode()
         parsed: list[list[bool]] = []
+        sent = 0
         for group in groups:
-            parsed.append([self._send(pg, s.encode(), prepare=prepare) for s in group])
+            firsts: list[bool] = []
+            for statement in group:
+                firsts.append(self._send(pg, statement.encode(), prepare=prepare))
+                sent += 1
+                if sent % _FLUSH == 0:
+                    pg.flush()  # the server starts while we are still sending
+            parsed.append(firsts)
             pg.pipeline_sync()
         outcomes: list[Outcome] = []
         for group_parsed in parsed:

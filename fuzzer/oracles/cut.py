@@ -14,6 +14,7 @@ from tenantfuzz.policies.predictions import Key, Prediction, belongs_to
 from tenantfuzz.policies.principals import CONTEXT_FREE, HostileKind, Principal
 from tenantfuzz.policies.quoting import identifier, literal, qualified
 from tenantfuzz.policies.structure import Catalog, Column, Relation, RelationName, TypeCategory
+from tenantfuzz.strategies.reads import key_condition
 
 _KEPT = frozenset({OwnershipKind.SHARED, OwnershipKind.PRIVATE, OwnershipKind.UNCLASSIFIED})
 _TEXTS = frozenset({"text", "varchar", "citext"})
@@ -82,10 +83,14 @@ class Cut:
     def statements(self, hidden: Mapping[RelationName, set[Key]]) -> list[str]:
         """Deletes the hidden rows, with no trigger or foreign key acting on it."""
         deletes = [
-            f"DELETE FROM {qualified(relation)} WHERE {rows_by_key(self.catalog, relation, keys)}"
+            f"DELETE FROM {qualified(relation)} WHERE {self._named(relation, keys)}"
             for relation, keys in hidden.items()
         ]
         return [_REPLICA, *deletes, _ORIGIN]
+
+    def _named(self, relation: RelationName, keys: set[Key]) -> str:
+        condition = key_condition(self.catalog.relations[relation], sorted(keys))
+        return condition or rows_by_key(self.catalog, relation, keys)
 
 
 @dataclass(frozen=True, slots=True)
