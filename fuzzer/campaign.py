@@ -47,7 +47,7 @@ from tenantfuzz.trial import Trial
 from tenantfuzz.wire import ServerLostError
 
 _SWEEP_WORLDS = 3
-_SHRINK_SECONDS = 4.0
+_SHRINK_SECONDS = 5.0
 _PROGRESS_EVERY = 0.2
 _FUZZED_RELATIONS = 5
 _FUZZED_PRINCIPALS = 8

@@ -63,7 +63,7 @@ class Judge:
     cut: Cut = field(init=False)
 
     def __post_init__(self) -> None:
-        self.cut = Cut(self.stage.catalog, self.stage.model)
+        self.cut = self.stage.cut()
 
     def judge(self, principal: Principal, steps: Sequence[Step], *, cuts: bool = True) -> Verdict:
         """Runs the steps as ``principal``, one after the other, and undoes them all.

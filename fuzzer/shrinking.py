@@ -1,8 +1,9 @@
 """Shrinking: the smallest world that still shows a finding, found by Hypothesis.
 
 A witness is reduced over what stands in it: every row may go (with all rows that refer to it),
-and every row may lose the values that it need not have. Hypothesis draws which, and shrinks
-toward everything gone; what is left is what the leak needs.
+and every row may lose the values that it need not have. Coarse
+steps go first; then Hypothesis draws what becomes of each row, and shrinks toward everything gone:
+what is left is what the leak needs.
 """
 
 import json
@@ -26,7 +27,9 @@ from tenantfuzz.strategies.influence import influential_relations
 from tenantfuzz.trial import NEED_CUTS, Trial
 
 _FEW = 12  # rows that need no coarse steps first
-_KEEP = 255  # of 256 random draws all but one keep a row: Hypothesis starts near the whole
+# What is drawn for a row: it goes, it keeps only what it must have, it stays as it is. Nearly all
+# random draws keep it, so that Hypothesis starts near the whole.
+_GONE, _BARE, _FULL, _WHOLE = 0, 1, 2, 511
 
 
 class _OutOfTime(BaseException):
@@ -61,8 +64,12 @@ class Shrinker:
         if best is None:
             return None
         best = self._by_relation(stage, best, deadline)
-        best = self._by_hypothesis(stage, best, deadline)
-        return self._one_by_one(stage, best, deadline)
+        best = self._one_by_one(stage, best, deadline)
+        smaller = self._by_hypothesis(stage, best, deadline)
+        if len(smaller.witness.world.rows) < len(best.witness.world.rows):
+            return self._one_by_one(stage, smaller, deadline)
+        finding = replace(smaller.finding, minimal=best.minimal)
+        return replace(smaller, finding=finding, minimal=best.minimal)
 
     # A good start
 
@@ -173,18 +180,14 @@ class Shrinker:
     def _by_hypothesis(self, stage: Stage, start: Shrunk, deadline: float) -> Shrunk:
         best = start
         rows = start.witness.world.rows
-        flags = st.lists(
-            st.tuples(st.integers(0, _KEEP), st.integers(0, _KEEP)),
-            min_size=len(rows),
-            max_size=len(rows),
-        )
-        tried: dict[tuple[tuple[bool, bool], ...], bool] = {}
+        flags = st.lists(st.integers(_GONE, _WHOLE), min_size=len(rows), max_size=len(rows))
+        tried: dict[tuple[int, ...], bool] = {}
 
-        def leaks(drawn: Sequence[tuple[int, int]]) -> bool:
+        def leaks(drawn: Sequence[int]) -> bool:
             nonlocal best
             if monotonic() > deadline:
                 raise _OutOfTime
-            kept = tuple((bool(a), bool(b)) for a, b in drawn)
+            kept = tuple(min(flag, _FULL) for flag in drawn)
             if kept not in tried:
                 witness = replace(start.witness, world=self._reduced(start.witness.world, kept))
                 found = self._trial.shows(stage, witness, start.finding)
@@ -210,13 +213,12 @@ class Shrinker:
             return best
         return best
 
-    def _reduced(self, world: World, kept: Sequence[tuple[bool, bool]]) -> World:
+    def _reduced(self, world: World, kept: Sequence[int]) -> World:
         rows = list(world.rows)
-        gone = {i for i, (stays, _) in enumerate(kept) if not stays}
-        gone = self._with_children(rows, gone)
+        gone = self._with_children(rows, {i for i, flag in enumerate(kept) if flag == _GONE})
         reduced = [
-            row if full else self._bare(row)
-            for i, (row, (_, full)) in enumerate(zip(rows, kept, strict=True))
+            self._bare(row) if flag == _BARE else row
+            for i, (row, flag) in enumerate(zip(rows, kept, strict=True))
             if i not in gone
         ]
         return self._rebuilt(world, reduced)

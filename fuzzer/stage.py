@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from tenantfuzz.errors import ToolError
 from tenantfuzz.identity import identity_statements
 from tenantfuzz.loading_worlds import Refusal, WorldLoader
+from tenantfuzz.oracles.cut import Cut
 from tenantfuzz.policies.derivation import derive_principals
 from tenantfuzz.policies.model import Model, OwnershipKind
 from tenantfuzz.policies.ownership_sql import (
@@ -48,6 +49,7 @@ class Stage:
     _queries: dict[RelationName, OwnershipQuery] = field(default_factory=dict)
     _open: bool = False
     _swept: int = 0
+    _cut: Cut | None = None
     _tables: dict[int, RelationName] | None = None
 
     def prepare(self) -> None:
@@ -85,6 +87,12 @@ class Stage:
         names = ", ".join(qualified(n) for n in self.judged())
         if names:
             self.wire.attempt(f"VACUUM (TRUNCATE) {names}")
+
+    def cut(self) -> Cut:
+        """The cut oracle for this catalog and model."""
+        if self._cut is None:
+            self._cut = Cut(self.catalog, self.model)
+        return self._cut
 
     # What the trusted role sees
 
