@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from tenantfuzz.events import Coverage, UntestedCell
 from tenantfuzz.identity import is_closed
 from tenantfuzz.policies.configuration import Acceptance
-from tenantfuzz.policies.model import Model, OwnershipKind
+from tenantfuzz.policies.model import DEFAULT_KIND, Model, OwnershipKind
 from tenantfuzz.policies.principals import Principal
 from tenantfuzz.policies.structure import (
     Catalog,
@@ -51,13 +51,22 @@ class Ledger:
 
     def cells(self) -> Iterator[Cell]:
         """All cells of tables (views have only one operation, and stand apart)."""
-        kinds = [*dict.fromkeys([*(k.name for k in self.model.kinds), *self.roles])]
+        kinds = [*dict.fromkeys([*self._declared_kinds(), *self.roles])]
         for name, relation in self.catalog.relations.items():
             for operation in Operation:
                 if relation.kind not in _TABLES and operation is not Operation.SELECT:
                     continue
                 for kind in kinds:
                     yield name, operation, kind
+
+    def _declared_kinds(self) -> list[str]:
+        """The kinds of the configuration. The default kind counts only where a membership of it
+        arose or rules speak of it: others may leave nothing to it."""
+        declared = [k.name for k in self.model.kinds]
+        spoken_of = any(kind == DEFAULT_KIND for kind, _, _ in self.model.access)
+        if len(declared) > 1 and DEFAULT_KIND not in self.roles and not spoken_of:
+            declared.remove(DEFAULT_KIND)
+        return declared
 
     def progress(self) -> tuple[int, int]:
         """Cells that are covered or closed by now, and all cells."""

@@ -288,10 +288,18 @@ class _Deriver:
             for bad, note in _bad_values(value, json_like=json_like):
                 rest = tuple((n, bad if n == name else v) for n, v in member.settings)
                 others = tuple(s for s in member.settings if s[0] != name)
+                if note.startswith("valid") and self._carries(((name, value),), "tenant"):
+                    # Only the subject is wrong: the tenant that the claims name is vouched for.
+                    if self._model.identity.context is Context.CHOSEN:
+                        continue
+                    others = member.settings
                 verified = self._model.identity.context is Context.VERIFIED
                 own = base
-                if self._carries(others, "user") or (verified and self._carries(others, "tenant")):
+                named = self._carries(others, "tenant") or self._carries(others, "membership")
+                if others is not member.settings and self._carries(others, "user"):
                     own = replace(member, tenant=None)
+                elif verified and named:
+                    own = replace(member, tenant=None, user=None)
                 yield replace(
                     own, kind=HostileKind.MALFORMED, settings=rest, note=f"{name} is {note}"
                 )

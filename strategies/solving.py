@@ -17,7 +17,7 @@ from tenantfuzz.strategies.decoding import OPAQUE
 from tenantfuzz.strategies.dictionary import Dictionary
 from tenantfuzz.strategies.picking import Pick
 from tenantfuzz.strategies.text import CANARY_FIRST, RESERVED
-from tenantfuzz.strategies.values import TEXT_BASES, canary_text
+from tenantfuzz.strategies.values import TEXT_BASES, canary_text, maker_of
 
 Row = dict[str, str | None]
 Taken = Mapping[tuple[str, ...], Collection[tuple[str | None, ...]]]
@@ -486,4 +486,10 @@ def mutate_value(
             return text
         if text != current and text is not None and plan.decode(text) is OPAQUE:
             return text
+    if plan.options:  # a default alone says little about what else is valid
+        make = maker_of(column.type, column.name)
+        for number in (9001 + salt, 9002 + salt):
+            text = make(number)
+            if text != current and plan.judge(text):
+                return text
     return current

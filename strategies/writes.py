@@ -311,6 +311,12 @@ class Writer:
     def _value_updates(self, victims: Sequence[Key]) -> Iterator[Action]:
         change = self._payload(victims[0] if victims else None)
         if change is None:
+            for victim in victims:
+                changed = self._other_references(victim)
+                where = key_condition(self._relation, [victim])
+                if changed is not None and where is not None:
+                    sql = f"UPDATE {self._table} {changed} WHERE {where}"
+                    yield self._action(Operation.UPDATE, sql, "update by key", [victim])
             return
         column, value = change
         setting = f"SET {readable_identifier(column)} = {literal(value)}"
@@ -519,7 +525,32 @@ class Writer:
             )
             if value is not None and value != current:
                 return column.name, value
+        return self._fresh_value(key)
+
+    def _fresh_value(self, key: Key | None) -> tuple[str, str | None] | None:
+        """A value that no other row has, for a unique column, where no column is free."""
+        row = self._facts.get(key) if key is not None else None
+        if row is None:
+            return None
+        relation = self._relation
+        fixed = {c for fk in relation.foreign_keys for c in fk.columns}
+        fixed |= set(relation.primary_key.columns) if relation.primary_key else set()
+        fixed.add(self._ownership.column or "")
+        tenant = next(iter(sorted(row.tenants)), None)
+        values = self._scene.candidate(relation, tenant=tenant, user=None, turn=3) or {}
+        for column, value in values.items():
+            changes = value is not None and value != self._rows.get(row.key, {}).get(column)
+            if changes and column in self._grants.update and column not in fixed:
+                return column, value
         return None
+
+    def _other_references(self, key: Key) -> str | None:
+        """For rows of nothing but references: SET to those of another row of the same tenant."""
+        tenant = next(iter(sorted(self._facts[key].tenants)), None)
+        values = self._scene.candidate(self._relation, tenant=tenant, user=None, turn=3) or {}
+        present = self._rows.get(key, {})
+        changes = {c: v for c, v in values.items() if v is not None and v != present.get(c)}
+        return self._setting(changes)
 
     def _bound(self) -> set[str]:
         relation = self._relation
