@@ -18,7 +18,7 @@ from tenantfuzz.oracles.references import References
 from tenantfuzz.oracles.violation import Observation, Violation
 from tenantfuzz.oracles.visibility import Visibility, reads_for_update, violations
 from tenantfuzz.policies.model import OwnershipKind
-from tenantfuzz.policies.predictions import Key, Prediction, State
+from tenantfuzz.policies.predictions import Key, Prediction, RowFacts, State
 from tenantfuzz.policies.principals import Membership, Principal
 from tenantfuzz.policies.structure import Operation, Relation, RelationName
 from tenantfuzz.stage import Stage
@@ -388,7 +388,7 @@ class Judge:
 
 def _mixed(written: Written, standing: _Standing) -> Prediction:
     """After a write that was not accepted: what is there now, owned as it was before."""
-    state: dict[RelationName, Mapping[str, object]] = {}
+    state: dict[RelationName, Mapping[Key, RowFacts]] = {}
     for relation, rows in written.after.state.items():
         old = written.before.state.get(relation, {})
         state[relation] = {

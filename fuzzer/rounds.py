@@ -18,7 +18,7 @@ from tenantfuzz.policies.predictions import Key, Prediction
 from tenantfuzz.policies.principals import Freshness, Principal
 from tenantfuzz.policies.quoting import identifier, qualified
 from tenantfuzz.policies.structure import Operation, Privilege, Relation, RelationName
-from tenantfuzz.policies.world import Values, World
+from tenantfuzz.policies.world import World
 from tenantfuzz.registry import Registry
 from tenantfuzz.stage import Stage
 from tenantfuzz.strategies.actions import Action, Grants
@@ -108,22 +108,20 @@ class Round:
         queries = []
         for name in names:
             alias = identifier(name.name)
-            columns = ", ".join(
-                f"{alias}.{identifier(c.name)}::text" for c in catalog.relations[name].columns
-            )
-            key = key_expression(catalog, name, alias)
-            queries.append(f"SELECT {key}, {columns} FROM {qualified(name)} AS {alias}")
+            texts = [f"{alias}.{identifier(c.name)}::text" for c in catalog.relations[name].columns]
+            parts = ", ".join([key_expression(catalog, name, alias), *texts])
+            queries.append(f"SELECT {parts} FROM {qualified(name)} AS {alias}")
         outcomes = self.stage.wire.pipeline(queries, prepare=True, together=True)
         rows: dict[RelationName, Rows] = {}
         for name, outcome in zip(names, outcomes, strict=True):
             columns = [c.name for c in catalog.relations[name].columns]
-            found: dict[Key, Values] = {}
-            for key, *values in outcome.rows:
-                found[(key or b"").decode()] = {
+            rows[name] = {
+                (row[0] or b"").decode(): {
                     c: None if v is None else v.decode(errors="replace")
-                    for c, v in zip(columns, values, strict=True)
+                    for c, v in zip(columns, row[1:], strict=True)
                 }
-            rows[name] = found
+                for row in outcome.rows
+            }
         return rows
 
     def relations(self) -> tuple[RelationName, ...]:
@@ -248,10 +246,10 @@ class Round:
         say something else. Principals from whom the same rows are hidden share these worlds."""
         groups: dict[str, tuple[Mapping[RelationName, set[Key]], list[Principal]]] = {}
         for principal in self._calm:
-            hidden = self._judge.cut.hidden(self.ground, principal)
-            if hidden:
-                name = repr(sorted((str(r), sorted(k)) for r, k in hidden.items()))
-                groups.setdefault(name, (hidden, []))[1].append(principal)
+            gone = self._judge.cut.hidden(self.ground, principal)
+            if gone:
+                name = repr(sorted((str(r), sorted(k)) for r, k in gone.items()))
+                groups.setdefault(name, (gone, []))[1].append(principal)
         perturb = Perturb(self.stage.catalog, self.stage.model)
         for hidden, principals in groups.values():
             for statements in (self._judge.cut.statements(hidden), perturb.statements(hidden)):

@@ -288,9 +288,10 @@ class Shrinker:
         present = {r.tenant for r in rows if r.tenant is not None}
         tenants = self._model.tenants
         if tenants is not None:
-            present |= {
+            ids = (
                 r.values.get(self._model.tenant_key or "") for r in rows if r.relation == tenants
-            }
+            )
+            present |= {i for i in ids if i is not None}
         return World(
             rows=tuple(rows),
             fixups=fixups,

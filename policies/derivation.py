@@ -328,7 +328,9 @@ class _Deriver:
             column = next(
                 (o.column for o in self._model.ownership.values() if o.kind == "column"), None
             )
-            forged = dict.fromkeys((*keys, *([column] if column else [])), foreign)
+            forged: dict[str, object] = dict.fromkeys(
+                (*keys, *([column] if column else [])), foreign
+            )
             forged |= {"role": "admin", "is_admin": True, "admin": True}
             claims["user_metadata"] = {**claims.get("user_metadata", {}), **forged}
             changed = json.dumps(claims)

@@ -27,7 +27,7 @@ from tenantfuzz.events import (
     ReplayResult,
     Timings,
     UntestedCell,
-    Warning,  # noqa: A004
+    Warning,
 )
 from tenantfuzz.findings import Finding, PrincipalSummary, Severity
 from tenantfuzz.policies.principals import Membership, Principal

@@ -20,7 +20,7 @@ from tenantfuzz.events import (
     ReplayResult,
     Timings,
     UntestedCell,
-    Warning,  # noqa: A004
+    Warning,
     WarningRaised,
 )
 from tenantfuzz.findings import Finding, PrincipalSummary, Severity

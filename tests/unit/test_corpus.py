@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from tenantfuzz import result
 from tenantfuzz.corpus import file_name, find, load, save
 from tenantfuzz.counterexample import Counterexample, Step, Witness
 from tenantfuzz.errors import ToolError
@@ -256,7 +255,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
         del self, target
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(result.Path, "replace", refuse)
+    monkeypatch.setattr(Path, "replace", refuse)
     with pytest.raises(ToolError, match="No space left on device"):
         save(COUNTEREXAMPLE, tmp_path)
     assert path.read_bytes() == before

@@ -12,7 +12,7 @@ from tenantfuzz.events import (
     ReplayResult,
     Timings,
     UntestedCell,
-    Warning,  # noqa: A004
+    Warning,
 )
 from tenantfuzz.findings import Finding, PrincipalSummary, Severity
 from tenantfuzz.result import json_text, replays_document, result_document, write_json

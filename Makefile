@@ -1,0 +1,63 @@
+# make verbs are the same for people and for CI. Everything that is needed is installed into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TIME ?= 10m
+SOURCES := fuzzer policies strategies tests
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint types unit fuzz mutants bench targets format clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "tenantfuzz needs Python 3.11 or later; say which with: make PYTHON=python3.12" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## find a leak in a real application, explain it, save it
+	@$(BIN)/python tests/demo.py
+
+test: $(STAMP) ## all tests but the slow ones
+	@$(BIN)/python -m pytest -q -n 2 -m 'not slow'
+
+check: lint types unit ## formatting, lint, types, import directions, unit tests
+
+lint: $(STAMP)
+	@$(BIN)/ruff format --check $(SOURCES)
+	@$(BIN)/ruff check $(SOURCES)
+
+# mypy does not see through the folder mapping of an editable install: it gets a copy.
+types: $(STAMP)
+	@rm -rf build/typecheck && mkdir -p build/typecheck
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/typecheck . 2>/dev/null
+	@cd build/typecheck && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p tenantfuzz
+	@MYPYPATH=build/typecheck $(BIN)/mypy --config-file pyproject.toml tests
+
+unit: $(STAMP)
+	@$(BIN)/python -m pytest -q tests/unit
+
+fuzz: $(STAMP) ## both correct targets for TIME each (10m): must find nothing
+	$(BIN)/tenantfuzz run corpus/targets/saas-guc --time $(TIME)
+	$(BIN)/tenantfuzz run corpus/targets/pinball --time $(TIME)
+
+mutants: $(STAMP) ## the kill table: every planted leak, and how fast it is found
+	@$(BIN)/python tests/mutants/kill_table.py
+
+bench: $(STAMP) ## how fast, against the bare replay of the same statements
+	@$(BIN)/python tests/bench/bench.py
+
+targets: ## make the migrations of the pinball target anew (needs Node)
+	cd corpus/targets/pinball && npm ci && npm run generate
+
+format: $(STAMP) ## format and mend what can be mended
+	@$(BIN)/ruff format $(SOURCES)
+	@$(BIN)/ruff check --fix $(SOURCES)
+
+clean: ## remove what was made here
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .demo *.egg-info
