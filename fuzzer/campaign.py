@@ -118,7 +118,7 @@ class _Campaign:
         self.replayed: list[ReplayResult] = []
         self.generating = 0.0
         self.examples = 0
-        self.only = self._only(options.only)
+        self.only = self.ledger.only = self._only(options.only)
         self._last_progress = 0.0
         self._shrunk: set[str] = set()
 
@@ -163,6 +163,9 @@ class _Campaign:
         yield self._started(plan)
         for note in notes_on(self.prepared):
             yield self._warn(note.code, note.message, note.relation)
+        if self.only is not None:
+            names = ", ".join(sorted(str(n) for n in self.only))
+            yield self._warn("", f"--only: nothing is said of anything but {names}")
         for relation, reason in plan.unpopulated.items():
             yield self._warn("TF901", f"no rows can be made: {reason}", str(relation))
         if "replay" in self.options.phases:
@@ -375,7 +378,7 @@ class _Campaign:
         findings = self.registry.ordered()
         if findings:
             status = "leaks"
-        elif coverage.untested or self.counters.checks == 0 or interrupted:
+        elif coverage.untested or self.counters.checks == 0 or interrupted or self.only:
             status = "inconclusive"
         else:
             status = "clean"

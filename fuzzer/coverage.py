@@ -40,6 +40,7 @@ class Ledger:
     tried: set[Cell] = field(default_factory=set)
     let_through: set[tuple[RelationName, Operation]] = field(default_factory=set)
     roles: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    only: frozenset[RelationName] | None = None  # the relations that were asked for
     refusals: dict[tuple[RelationName, Operation], str] = field(default_factory=dict)
     _shut: dict[tuple[RelationName, Operation, tuple[str, ...]], bool] = field(default_factory=dict)
 
@@ -53,6 +54,8 @@ class Ledger:
         """All cells of tables (views have only one operation, and stand apart)."""
         kinds = [*dict.fromkeys([*self._declared_kinds(), *self.roles])]
         for name, relation in self.catalog.relations.items():
+            if self.only is not None and name not in self.only:
+                continue
             for operation in Operation:
                 if relation.kind not in _TABLES and operation is not Operation.SELECT:
                     continue
@@ -140,6 +143,8 @@ class Ledger:
         return relation
 
     def _doors(self) -> Iterator[UntestedCell]:
+        if self.only is not None:
+            return
         for function in self.functions:
             for kind, roles in self.roles.items():
                 if roles & function.executable_by:
