@@ -8,6 +8,7 @@ from pathlib import Path
 from time import monotonic
 
 from tenantfuzz import corpus as corpus_files
+from tenantfuzz.codes import title
 from tenantfuzz.counterexample import Counterexample, Witness
 from tenantfuzz.coverage import Ledger
 from tenantfuzz.errors import ToolError
@@ -25,12 +26,12 @@ from tenantfuzz.events import (
     Warning,
     WarningRaised,
 )
-from tenantfuzz.findings import Finding, Severity
+from tenantfuzz.findings import Finding, PrincipalSummary, Severity
 from tenantfuzz.fuzzing import Fairness, fuzz
 from tenantfuzz.loading_worlds import WorldLoader
 from tenantfuzz.notes import notes_on
 from tenantfuzz.policies.principals import Freshness, Principal
-from tenantfuzz.policies.structure import RelationName
+from tenantfuzz.policies.structure import Operation, RelationName
 from tenantfuzz.policies.world import World
 from tenantfuzz.preparation import Prepared, prepare
 from tenantfuzz.registry import Registry
@@ -51,6 +52,7 @@ _SHRINK_SECONDS = 5.0
 _PROGRESS_EVERY = 0.2
 _FUZZED_RELATIONS = 5
 _FUZZED_PRINCIPALS = 8
+_FRESH_EVERY = 6  # examples; each fresh connection loads the world once more
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,6 @@ class _Campaign:
         self.loader: WorldLoader = prepared.loader()
         self.warnings: list[Warning] = []
         self.replayed: list[ReplayResult] = []
-        self.generating = 0.0
         self.examples = 0
         self.only = self.ledger.only = self._only(options.only)
         self._last_progress = 0.0
@@ -158,7 +159,7 @@ class _Campaign:
             yield self._warn("", text)
         begun = monotonic()
         plan = rehearse(self.prepared, self.loader, seed=self.seed)
-        self.generating += monotonic() - begun
+        self.counters.generation += monotonic() - begun
         self.ledger.unpopulated = plan.unpopulated
         yield self._started(plan)
         for note in notes_on(self.prepared):
@@ -175,6 +176,7 @@ class _Campaign:
         budgeted = self.options.seconds is not None or self.options.max_examples is not None
         if "fuzz" in self.options.phases and budgeted:
             yield from self._phase("fuzz", self._fuzz(plan), self.options.seconds)
+        yield from self._too_strict()
         if self.options.shrink:
             yield from self._phase("shrink", self._shrink(), None)
 
@@ -261,7 +263,7 @@ class _Campaign:
             with_spares(plan, world)
             for world in designed_worlds(plan, seed=self.seed, count=_SWEEP_WORLDS)
         ]
-        self.generating += monotonic() - begun
+        self.counters.generation += monotonic() - begun
         rig = self._rig(plan)
         for number, world in enumerate(worlds):
             yield from self._sweep_world(rig, world, number)
@@ -291,7 +293,7 @@ class _Campaign:
             scene = Round(rig, stage, world, salt=number)
             yield from self._found(scene.read(principal, scene.relations()))
             yield from self._found(scene.cut())
-            if number == 0:
+            if number != 1:
                 yield from self._found(scene.write(principal, scene.relations()))
             stage.close()
         yield from self._breathe("sweep")
@@ -316,6 +318,10 @@ class _Campaign:
                     yield from self._found(scene.write(principal, some))
                 yield from self._found(scene.cut())
                 stage.close()
+                special = [p for p in scene.principals if p.freshness is not Freshness.ANY]
+                if special and self.examples % _FRESH_EVERY == 0:
+                    principal = source.choice(special)
+                    yield from self._fresh(rig, world, principal, source.randrange(1, 40))
 
             yield from fuzz(
                 plan,
@@ -323,8 +329,12 @@ class _Campaign:
                 base_seed=self.seed,
                 deadline=deadline,
                 max_examples=self.options.max_examples,
+                spend=self._spend,
             )
             yield self._progress("fuzz")
+
+    def _spend(self, seconds: float) -> None:
+        self.counters.generation += seconds
 
     def _shrink(self) -> Iterator[Event]:
         trial = Trial(self.prepared, self.loader)
@@ -368,13 +378,43 @@ class _Campaign:
             return finding, self._warn("TF904", f"{finding.id} could not be saved: {error}")
         return replace(finding, corpus_file=str(path)), None
 
+    def _too_strict(self) -> Iterator[Event]:
+        """Own rows that nobody ever saw: a finding only under ``--strict``."""
+        for name, relation in self.prepared.catalog.relations.items():
+            unseen = (name, Operation.SELECT) not in self.ledger.let_through
+            tried = any(c[0] == name and c[1] is Operation.SELECT for c in self.ledger.tried)
+            if relation.row_security and tried and unseen:
+                message = "no principal ever saw a row of it, not even one of its own tenant"
+                yield self._warn("TF803", message, str(name))
+                if self.options.strict:
+                    yield from self._strict_finding(name, message)
+
+    def _strict_finding(self, name: RelationName, message: str) -> Iterator[Event]:
+        finding = Finding(
+            code="TF803",
+            severity=Severity.MEDIUM,
+            title=title("TF803", relation=str(name), kind="member"),
+            relation=str(name),
+            operation="select",
+            principal=PrincipalSummary("member", "", None),
+            owner_tenants=(),
+            explanation=f"{name}: {message}.",
+            culprits=tuple(p.name for p in self.prepared.catalog.relations[name].policies),
+            statements=(),
+            expected="members see rows of their own tenant",
+            observed=message,
+        )
+        if self.registry.add(finding, Witness(World(()), Principal("member"), ())):
+            self._shrunk.add(finding.fingerprint)
+            yield FindingFound(finding, monotonic() - self.begun)
+
     # The end
 
     def _finish(self, interrupted: str | None) -> CampaignFinished:
         seconds = monotonic() - self.begun
         coverage = self.ledger.summary(self.prepared.configuration.accept)
         database = self.prepared.clock.database
-        generation = min(self.generating, max(seconds - database, 0.0))
+        generation = min(self.counters.generation, max(seconds - database, 0.0))
         findings = self.registry.ordered()
         if findings:
             status = "leaks"

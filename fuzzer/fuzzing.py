@@ -30,11 +30,13 @@ def fuzz(
     base_seed: int,
     deadline: float | None,
     max_examples: int | None,
+    spend: Callable[[float], None],
 ) -> Iterator[Event]:
     """Draws examples in chunks, so that events come out while it goes on.
 
     Hypothesis draws each world and one number from which the choice of actions follows. Stops at
-    ``deadline`` (monotonic seconds) or after ``max_examples``.
+    ``deadline`` (monotonic seconds) or after ``max_examples``. ``spend`` is told the seconds that
+    drawing took.
     """
     done, size, chunk = 0, _FIRST_CHUNK, 0
     while max_examples is None or done < max_examples:
@@ -43,7 +45,8 @@ def fuzz(
         if max_examples is not None:
             size = min(size, max_examples - done)
         begun = monotonic()
-        events, ran = _chunk(plan, run, base_seed + chunk, size, deadline)
+        events, ran, drawing = _chunk(plan, run, base_seed + chunk, size, deadline)
+        spend(drawing)
         yield from events
         done += ran
         chunk += 1
@@ -55,9 +58,10 @@ def fuzz(
 
 def _chunk(
     plan: Plan, run: RunExample, chunk_seed: int, size: int, deadline: float | None
-) -> tuple[list[Event], int]:
+) -> tuple[list[Event], int, float]:
     events: list[Event] = []
     ran = 0
+    begun, playing = monotonic(), 0.0
 
     @seed(chunk_seed)
     @settings(
@@ -69,14 +73,16 @@ def _chunk(
     )
     @given(world=worlds(plan), choice=st.integers(0, 2**32 - 1))
     def example(world: World, choice: int) -> None:
-        nonlocal ran
+        nonlocal ran, playing
         if deadline is not None and monotonic() >= deadline:
             return
         ran += 1
+        started = monotonic()
         events.extend(run(world, random.Random(f"{chunk_seed}/{choice}")))
+        playing += monotonic() - started
 
     example()
-    return events, ran
+    return events, ran, monotonic() - begun - playing
 
 
 class Fairness:

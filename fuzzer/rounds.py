@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 
 from tenantfuzz.counterexample import Step, Witness
 from tenantfuzz.coverage import Ledger
@@ -42,6 +43,7 @@ class Counters:
     writes: int = 0
     worlds: int = 0
     judged: int = 0
+    generation: float = 0.0  # seconds spent on making worlds and statements
 
     @property
     def checks(self) -> int:
@@ -159,7 +161,9 @@ class Round:
 
     def read(self, principal: Principal, relations: Sequence[RelationName]) -> Iterator[Finding]:
         """Every read of these relations as one principal. ``cut`` follows when all have read."""
+        begun = perf_counter()
         actions = [a for name in relations for a in self._reads(principal, name)]
+        self.rig.counters.generation += perf_counter() - begun
         if not actions:
             return
         outcomes = self.stage.read(principal, [a.sql for a in actions])
@@ -282,11 +286,13 @@ class Round:
     def write(self, principal: Principal, relations: Sequence[RelationName]) -> Iterator[Finding]:
         """Every write on these relations as one principal, each undone."""
         actions: dict[str, Action] = {}
+        begun = perf_counter()
         for name in relations:
             relation = self.stage.catalog.relations[name]
             writer = Writer(self._scene, principal, relation, self.grants(principal, relation))
             for action in writer.all():
                 actions.setdefault(action.sql, action)
+        self.rig.counters.generation += perf_counter() - begun
         if not actions:
             return
         tried = list(actions.values())
