@@ -62,6 +62,7 @@ class Rig:
     counters: Counters
     influential: frozenset[RelationName]
     only: frozenset[RelationName] | None = None
+    grants: dict[tuple[str | None, RelationName], Grants] = field(default_factory=dict)
     stale: Counter[tuple[RelationName, Operation]] = field(default_factory=Counter)
 
 
@@ -133,6 +134,12 @@ class Round:
 
     def grants(self, principal: Principal, relation: Relation) -> Grants:
         """The columns of the relation that the principal's role may use."""
+        memo = (principal.acting_role, relation.name)
+        if memo not in self.rig.grants:
+            self.rig.grants[memo] = self._grants(principal, relation)
+        return self.rig.grants[memo]
+
+    def _grants(self, principal: Principal, relation: Relation) -> Grants:
         role = self.stage.catalog.roles.get(principal.acting_role or "")
         names = tuple(c.name for c in relation.columns)
         if role is None or role.superuser:

@@ -31,6 +31,7 @@ _SETTINGS = (
     "SET extra_float_digits = 1",
     "SET plan_cache_mode = 'auto'",
 )
+_BATCH = 100  # reads in one trip to the server
 _SWEEP_AFTER = 4000  # statements between two vacuums
 _TABLES = frozenset({RelationKind.TABLE, RelationKind.PARTITIONED})
 
@@ -223,17 +224,14 @@ class Stage:
         self, principal: Principal, statements: Sequence[str], *, prepare: bool = True
     ) -> list[Outcome]:
         """Runs reads as ``principal`` under one savepoint; what fails does not stop the rest."""
-        head = ["SAVEPOINT act", *identity_statements(principal, self.catalog), "SAVEPOINT read"]
-        self._enter(principal, self.wire.groups([head], prepare=prepare))
+        head = ["SAVEPOINT act", *identity_statements(principal, self.catalog)]
+        tail = ["ROLLBACK TO act", "RELEASE act"]
         outcomes: list[Outcome] = []
         while len(outcomes) < len(statements):
-            rest = statements[len(outcomes) :]
-            batch = self.wire.pipeline(rest, prepare=prepare, together=True)
-            done = [o for o in batch if not o.skipped]
-            outcomes += done
-            if done and done[-1].failure is not None:
-                self.wire.execute("ROLLBACK TO read")
-        self.wire.execute("ROLLBACK TO act", "RELEASE act")
+            batch = statements[len(outcomes) : len(outcomes) + _BATCH]
+            results = self.wire.groups([head, batch, tail], prepare=prepare)
+            self._enter(principal, results[: len(head)])
+            outcomes += [o for o in results[len(head) : len(head) + len(batch)] if not o.skipped]
         return outcomes
 
     def write(self, principal: Principal, statements: Sequence[str]) -> list[Outcome]:
