@@ -56,6 +56,13 @@ def find_culprits(
     policies = _let_through(stage, principal, relation, violation)
     names = tuple(sorted(p.name for p in policies))
     sentences = tuple(_describe(p, violation.operation) for p in policies)
+    sentences += tuple(
+        f'Restrictive policy "{p.name}" did not stop it: USING ({p.using or "-"})'
+        + (f" WITH CHECK ({p.check})" if p.check else "")
+        + "."
+        for p in relation.policies
+        if not p.permissive and p.command in ("all", violation.operation)
+    )
     extra = violation.culprits
     return Culprits((*extra, *names), sentences, _mend(violation, policies))
 
@@ -77,7 +84,7 @@ def _side_effect(stage: Stage, violation: Violation) -> Culprits:
     names = tuple(named or cascades) or ("a side effect of the statement",)
     return Culprits(
         names,
-        (f"The statement named another table; {', '.join(names)} changed {violation.relation}.",),
+        (f"Not the statement itself but {', '.join(names)} changed {violation.relation}.",),
         "Let the trigger or the cascade touch rows of the same tenant only.",
     )
 

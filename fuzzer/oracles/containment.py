@@ -1,7 +1,7 @@
 """Containment: after a write only predicted rows changed, were created or vanished."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tenantfuzz.oracles.violation import Violation
 from tenantfuzz.policies.model import Model, OwnershipKind
@@ -154,7 +154,10 @@ class Containment:
         self, principal: Principal, written: Written, change: Change, founded: frozenset[str]
     ) -> Violation | None:
         if change.before is not None:  # ON CONFLICT DO UPDATE, or a trigger
-            return self._updated(principal, written, change, founded)
+            violation = self._updated(principal, written, change, founded)
+            if violation is None or written.upsert:
+                return violation
+            return replace(violation, side_effect=True)
         row = change.after
         if row is None or (row.tenants and row.tenants <= founded):
             return None
