@@ -283,20 +283,25 @@ class _Campaign:
                 yield from self._found(scene.write(principal, scene.relations()))
                 yield from self._breathe("sweep")
             stage.close()
-        for principal in one_of_each(fresh, most=1):
-            yield from self._fresh(rig, world, principal, number)
+        yield from self._fresh(rig, world, one_of_each(fresh, most=1), number)
 
-    def _fresh(self, rig: Rig, world: World, principal: Principal, number: int) -> Iterator[Event]:
-        """One principal on a connection of its own."""
-        with self.prepared.stage(self.loader) as stage:
-            stage.open(world, after=principal)
-            scene = Round(rig, stage, world, salt=number)
-            yield from self._found(scene.read(principal, scene.relations()))
-            yield from self._found(scene.cut())
-            if number != 1:
-                yield from self._found(scene.write(principal, scene.relations()))
-            stage.close()
-        yield from self._breathe("sweep")
+    def _fresh(
+        self, rig: Rig, world: World, principals: Sequence[Principal], number: int
+    ) -> Iterator[Event]:
+        """Principals that each need a connection of their own, on a world that is committed."""
+        if not principals:
+            return
+        with self.prepared.committed(world, self.loader) as database:
+            for principal in principals:
+                with self.prepared.stage(self.loader, database=database) as stage:
+                    stage.begin(after=principal)
+                    scene = Round(rig, stage, world, salt=number)
+                    yield from self._found(scene.read(principal, scene.relations()))
+                    yield from self._found(scene.cut())
+                    if number != 1:
+                        yield from self._found(scene.write(principal, scene.relations()))
+                    stage.close()
+                yield from self._breathe("sweep")
 
     def _fuzz(self, plan: Plan) -> Iterator[Event]:
         rig = self._rig(plan)
@@ -320,8 +325,8 @@ class _Campaign:
                 stage.close()
                 special = [p for p in scene.principals if p.freshness is not Freshness.ANY]
                 if special and self.examples % _FRESH_EVERY == 0:
-                    principal = source.choice(special)
-                    yield from self._fresh(rig, world, principal, source.randrange(1, 40))
+                    chosen = [source.choice(special)]
+                    yield from self._fresh(rig, world, chosen, source.randrange(2, 40))
 
             yield from fuzz(
                 plan,

@@ -18,7 +18,7 @@ from tenantfuzz.policies.configuration import Attacker, Configuration, Configura
 from tenantfuzz.policies.model import Model
 from tenantfuzz.policies.resolution import PresetFacts, attacker_of, resolve_model
 from tenantfuzz.policies.structure import Catalog, Function, RelationKind, RelationName
-from tenantfuzz.policies.world import Values
+from tenantfuzz.policies.world import Values, World
 from tenantfuzz.presets.preset import Preset, load_preset
 from tenantfuzz.stage import Stage
 from tenantfuzz.strategies.dictionary import Dictionary, build_dictionary
@@ -43,6 +43,7 @@ class Prepared:
     hash: str
     warnings: tuple[str, ...]
     clock: Clock
+    pristine: str  # a copy of the schema that nobody connects to, for databases made from it
     doors: tuple[Function, ...] = ()  # functions of the target, not of its preset
 
     @property
@@ -51,9 +52,12 @@ class Prepared:
         return self.target.configuration
 
     @contextmanager
-    def stage(self, loader: WorldLoader | None = None) -> Iterator[Stage]:
-        """A stage on a fresh connection, on which no setting was ever used."""
-        connection = connect(self.server, self.database)
+    def stage(
+        self, loader: WorldLoader | None = None, *, database: str | None = None
+    ) -> Iterator[Stage]:
+        """A stage on a fresh connection, on which no setting was ever used; on the empty schema,
+        or on the ``database`` of a committed world."""
+        connection = connect(self.server, database or self.database)
         try:
             stage = Stage(
                 Wire(connection, self.clock),
@@ -65,6 +69,20 @@ class Prepared:
             yield stage
         finally:
             connection.close()
+
+    @contextmanager
+    def committed(self, world: World, loader: WorldLoader) -> Iterator[str]:
+        """The name of a database of its own in which ``world`` is committed, for what needs
+        several connections or a fresh one. It is dropped at the end."""
+        name = scratch_name("world")
+        self.server.create_database(name, template=self.pristine)
+        try:
+            with self.stage(loader, database=name) as stage:
+                stage.open(world)
+                stage.commit()
+            yield name
+        finally:
+            drop(self.server, name)
 
     def loader(self) -> WorldLoader:
         """A loader for this catalog's worlds."""
@@ -115,10 +133,16 @@ def prepare(
         try:
             yield _load(target, server, database, sources, preset)
         finally:
-            _drop(server, database)
+            for name in (database, _pristine(database)):
+                drop(server, name)
 
 
-def _drop(server: Server, database: str) -> None:
+def _pristine(database: str) -> str:
+    return f"{database}_p"
+
+
+def drop(server: Server, database: str) -> None:
+    """Removes a scratch database, if the server is still there to do it."""
     try:
         server.drop_database(database)
     except (ToolError, psycopg.Error):
@@ -148,6 +172,7 @@ def _load(
         except ConfigurationError as error:
             raise ToolError(str(error), hint=error.hint) from error
         existing = _existing(connection, catalog)
+    server.create_database(_pristine(database), template=database)
     return Prepared(
         target=target,
         server=server,
@@ -160,6 +185,7 @@ def _load(
         hash=schema_hash(sources),
         warnings=tuple(warnings),
         clock=Clock(),
+        pristine=_pristine(database),
         doors=tuple(f for f in catalog.functions if f.oid not in brought),
     )
 

@@ -63,6 +63,14 @@ class Stage:
         ``after`` is a principal of freshness committed or rolled back: its earlier transaction
         takes place first.
         """
+        self.begin(after=after)
+        return self.loader.load(self.wire, world)
+
+    def begin(self, *, after: Principal | None = None) -> None:
+        """Begins a transaction on what is committed: a world that stands already, or nothing.
+
+        Raises ToolError if ``after`` must meet settings that were never set and they were.
+        """
         self.close()
         if after is not None and after.freshness in (Freshness.COMMITTED, Freshness.ROLLED_BACK):
             end = "COMMIT" if after.freshness is Freshness.COMMITTED else "ROLLBACK"
@@ -72,7 +80,21 @@ class Stage:
             self.wire.execute("BEGIN", *earlier, end)
         self.wire.execute("BEGIN")
         self._open = True
-        return self.loader.load(self.wire, world)
+        if after is not None and after.freshness is Freshness.NEVER_SET:
+            self._check_never_set(after)
+
+    def _check_never_set(self, principal: Principal) -> None:
+        given = {name for name, _ in principal.settings}
+        for name in self.model.identity.settings:
+            if name in given:
+                continue
+            value = self.wire.query(f"SELECT current_setting({literal(name)}, true)")[0][0]
+            if value is not None:
+                raise ToolError(
+                    f"the setting {name} can never be unset here: every new connection has it "
+                    f"as {value!r}",
+                    hint="look for ALTER ROLE … SET, ALTER DATABASE … SET or postgresql.conf",
+                )
 
     def close(self) -> None:
         """Rolls everything back."""
@@ -82,6 +104,11 @@ class Stage:
             if self.wire.clock.statements - self._swept > _SWEEP_AFTER:
                 self._swept = self.wire.clock.statements
                 self._vacuum()
+
+    def commit(self) -> None:
+        """Keeps the world that was loaded."""
+        self.wire.execute("COMMIT")
+        self._open = False
 
     def _vacuum(self) -> None:
         """Writes that were undone leave dead rows behind, which slow down every scan."""
