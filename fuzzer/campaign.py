@@ -388,7 +388,7 @@ class _Campaign:
         for name, relation in self.prepared.catalog.relations.items():
             unseen = (name, Operation.SELECT) not in self.ledger.let_through
             tried = any(c[0] == name and c[1] is Operation.SELECT for c in self.ledger.tried)
-            if relation.row_security and tried and unseen:
+            if relation.row_security and tried and unseen and self.ledger.is_open(name):
                 message = "no principal ever saw a row of it, not even one of its own tenant"
                 yield self._warn("TF803", message, str(name))
                 if self.options.strict:

@@ -77,6 +77,11 @@ class Ledger:
         done = sum(1 for c in cells if c in self.tried or self._closed(c))
         return done, len(cells)
 
+    def is_open(self, relation: RelationName) -> bool:
+        """Whether the catalog lets any kind select from it at all."""
+        cells = ((relation, Operation.SELECT, kind) for kind in self.roles)
+        return any(not self._closed(cell) for cell in cells)
+
     def summary(self, accepted: Sequence[Acceptance]) -> Coverage:
         """The coverage as the result states it; accepted cells are listed with their reason."""
         covered, closed = 0, []

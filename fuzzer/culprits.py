@@ -8,7 +8,7 @@ from tenantfuzz.identity import bypasses_row_security, permissive_policies
 from tenantfuzz.oracles.violation import Violation
 from tenantfuzz.policies.ownership_sql import key_expression, rows_by_key
 from tenantfuzz.policies.predictions import Key
-from tenantfuzz.policies.principals import Principal
+from tenantfuzz.policies.principals import HostileKind, Principal
 from tenantfuzz.policies.quoting import identifier, qualified
 from tenantfuzz.policies.structure import Policy, Relation
 from tenantfuzz.stage import Stage
@@ -64,7 +64,7 @@ def find_culprits(
         if not p.permissive and p.command in ("all", violation.operation)
     )
     extra = violation.culprits
-    return Culprits((*extra, *names), sentences, _mend(violation, policies))
+    return Culprits((*extra, *names), sentences, _mend(principal, violation, policies))
 
 
 def _side_effect(stage: Stage, violation: Violation) -> Culprits:
@@ -180,8 +180,15 @@ def _describe(policy: Policy, operation: str) -> str:
     return text
 
 
-def _mend(violation: Violation, policies: Sequence[Policy]) -> str:
+def _mend(principal: Principal, violation: Violation, policies: Sequence[Policy]) -> str:
     names = ", ".join(f'"{p.name}"' for p in policies) or "the policies"
+    if principal.tenant is not None and principal.tenant not in principal.all_tenants:
+        return (
+            f"The caller picks the tenant that the session names: let {names} demand as well that "
+            "the user is a member of it."
+        )
+    if principal.kind == HostileKind.FORMER:
+        return f"Let {names} count only memberships that are in force."
     match violation.code:
         case "TF205":
             return (

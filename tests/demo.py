@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 TARGET = "corpus/targets/pinball-leaky"
 CORPUS = ".demo/corpus"
-ONLY = "public.maintenance_logs"
+ONLY = "public.issues"
 
 
 def main() -> int:
