@@ -152,7 +152,19 @@ class _Campaign:
                 raise
             interrupted = str(error).splitlines()[0]
             yield self._warn("TF902", interrupted)
+        if interrupted is not None or not self.options.shrink:
+            yield from self._save_as_found()
         yield self._finish(interrupted)
+
+    def _save_as_found(self) -> Iterator[Event]:
+        """Saves the findings that nobody made smaller: nothing that was found is lost."""
+        for finding in self.registry.ordered():
+            witness = self.registry.witnesses[finding.fingerprint]
+            if finding.fingerprint not in self._shrunk and witness.steps:
+                saved, warning = self._saved(finding, witness)
+                self.registry.improve(saved, witness)
+                if warning is not None:
+                    yield warning
 
     def _phases(self) -> Iterator[Event]:
         for text in self.prepared.warnings:

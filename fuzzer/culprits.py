@@ -171,13 +171,13 @@ def _expression(policy: Policy, command: str) -> str:
 def _describe(policy: Policy, operation: str) -> str:
     roles = ", ".join(policy.roles) or "public"
     text = f'Policy "{policy.name}" (permissive, for {policy.command}, to {roles}) let it through:'
-    if policy.using is not None and operation != "insert":
+    if policy.using is not None and (operation != "insert" or policy.check is None):
         text += f" USING ({policy.using})"
-    if policy.check is not None:
+    if policy.check is not None and operation in ("insert", "update"):
         text += f" WITH CHECK ({policy.check})"
-    elif operation in ("insert", "update") and policy.using is not None:
-        text += " and it has no WITH CHECK of its own" if operation == "update" else ""
-    return text
+    elif operation in ("insert", "update"):
+        text += ", which stands in for the WITH CHECK that it does not have"
+    return text + "."
 
 
 def _mend(principal: Principal, violation: Violation, policies: Sequence[Policy]) -> str:
