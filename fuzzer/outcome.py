@@ -26,11 +26,16 @@ def fails(finding: Finding, fail_on: Severity) -> bool:
 
 
 def exit_status(finished: CampaignFinished, fail_on: Severity) -> ExitStatus:
-    """The exit status of ``run``. An interrupted run, or one that compared nothing, is never 0."""
+    """The exit status of ``run``.
+
+    A run that was cut short (Ctrl-C, a lost server) is an error whatever it had found by then: it
+    is no verdict on the target. One that compared nothing is never 0.
+    """
+    if finished.interrupted is not None:
+        return ExitStatus.ERROR
     if any(fails(f, fail_on) for f in finished.findings):
         return ExitStatus.FINDINGS
-    doubtful = finished.status == "inconclusive" or finished.interrupted is not None
-    if doubtful or finished.coverage.untested or finished.checks == 0:
+    if finished.status == "inconclusive" or finished.coverage.untested or finished.checks == 0:
         return ExitStatus.UNTESTED
     return ExitStatus.CLEAN
 

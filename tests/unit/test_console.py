@@ -222,7 +222,7 @@ def test_seconds_are_written_for_people(seconds: float, text: str) -> None:
         ({"findings": (replace(FINDING, latent=True),), "status": "leaks"}, "low", 0),
         ({"findings": (replace(FINDING, origin="server"),), "status": "leaks"}, "low", 0),
         ({"status": "inconclusive"}, "medium", 3),
-        ({"interrupted": "Ctrl-C"}, "medium", 3),
+        ({"interrupted": "Ctrl-C"}, "medium", 2),
         ({"checks": 0}, "medium", 3),
         (
             {"coverage": Coverage(1, 0, 0, (UntestedCell("a", "select", "member", "no"),))},
@@ -238,7 +238,7 @@ def test_seconds_are_written_for_people(seconds: float, text: str) -> None:
             "critical",
             3,
         ),
-        ({"findings": (FINDING,), "interrupted": "Ctrl-C", "status": "leaks"}, "medium", 1),
+        ({"findings": (FINDING,), "interrupted": "Ctrl-C", "status": "leaks"}, "medium", 2),
     ],
 )
 def test_the_exit_status(changes: dict[str, object], fail_on: str, status: int) -> None:
