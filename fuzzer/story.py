@@ -83,7 +83,8 @@ class _Teller:
         summary = self.finding.principal
         text = f"{summary.kind}, as role {summary.role}" if summary.role else summary.kind
         if summary.tenant is not None:
-            text += f", of tenant {self._tenant(summary.tenant)}"
+            relation = "of" if self._belongs(summary.tenant) else "naming"
+            text += f", {relation} tenant {self._tenant(summary.tenant)}"
         if summary.user is not None:
             text += f", user {summary.user}"
         yield from self._labelled("who", text)
@@ -147,6 +148,13 @@ class _Teller:
         # Commands are not wrapped, so that they can be copied.
         yield Line("again".ljust(LABEL) + replay, Part.LABELLED)
         yield Line(" " * LABEL + show)
+
+    def _belongs(self, tenant: str) -> bool:
+        """Whether the principal is a member of the tenant that its session names."""
+        return (
+            self.counterexample is None
+            or tenant in self.counterexample.witness.principal.all_tenants
+        )
 
     def _tenant(self, tenant: str) -> str:
         if self.counterexample is None:

@@ -2,6 +2,7 @@
 
 import re
 import string
+import textwrap
 from collections.abc import Sequence
 
 from tenantfuzz.counterexample import Witness
@@ -35,7 +36,9 @@ def world_lines(witness: Witness, *, width: int) -> list[str]:
         groups.setdefault(str(row.relation), []).append(row)
     if letters:
         legend = ", ".join(f"{letter} = {_shown(tenant)}" for tenant, letter in letters.items())
-        lines.append(f"tenants: {legend}")
+        lines += textwrap.wrap(
+            f"tenants: {legend}", width, subsequent_indent="  ", break_on_hyphens=False
+        )
     words = _words(witness)
     # What the statements name comes last to be left out.
     ranked = sorted(groups, key=lambda name: groups[name][0].relation.name not in words)
