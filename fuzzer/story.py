@@ -151,10 +151,10 @@ class _Teller:
 
     def _belongs(self, tenant: str) -> bool:
         """Whether the principal is a member of the tenant that its session names."""
-        return (
-            self.counterexample is None
-            or tenant in self.counterexample.witness.principal.all_tenants
-        )
+        if self.counterexample is None:
+            return True
+        principal = self.counterexample.witness.principal
+        return tenant in principal.all_tenants | principal.tenants
 
     def _tenant(self, tenant: str) -> str:
         if self.counterexample is None:

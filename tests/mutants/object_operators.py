@@ -92,11 +92,12 @@ def materialized_view(subject: Subject) -> Iterator[Mutant]:
     """A materialized view knows no row security."""
     for relation in subject.tables():
         view = RelationName(relation.name.schema, f"kept_{relation.name.name}")
+        roles = (subject.role(), subject.model.identity.anonymous)
         made = statement(
             "CREATE MATERIALIZED VIEW {v} AS SELECT * FROM {t}; REVOKE ALL ON {v} FROM PUBLIC, {r}",
             v=table(view),
             t=table(relation.name),
-            r=sql.Identifier(subject.role()),
+            r=names(tuple(r for r in roles if r is not None)),
         )
         granted = statement(
             "GRANT SELECT ON {v} TO {r}", v=table(view), r=sql.Identifier(subject.role())
@@ -340,40 +341,31 @@ def function_lost_conjunct(subject: Subject) -> Iterator[Mutant]:
     The server writes the definition, so that all else about the function stays.
     """
     used = " ".join(
-        text or ""
-        for r in subject.tables()
-        for p in r.policies
-        for text in (p.using, p.check)
+        text or "" for r in subject.tables() for p in r.policies for text in (p.using, p.check)
     )
     bodies = used + " ".join(f.source for f in subject.catalog.functions)
     for function in subject.catalog.functions:
         if function.language != "sql" or f"{function.name}(" not in bodies:
             continue
         for number, (_, edited) in enumerate(expressions.without_conjuncts(function.source), 1):
+            body = statement(
+                "BEGIN EXECUTE replace((SELECT pg_get_functiondef(p.oid) FROM pg_proc p"
+                " WHERE p.pronamespace = {n}::regnamespace AND p.proname = {f}"
+                " AND pg_get_function_identity_arguments(p.oid) = {a}), {old}, {new}); END",
+                n=sql.Literal(function.name.schema),
+                f=sql.Literal(function.name.name),
+                a=sql.Literal(function.arguments),
+                old=sql.Literal(function.source),
+                new=sql.Literal(edited),
+            )
             yield Mutant(
                 subject.name("function_lost_conjunct", function.name, str(number)),
                 subject.target,
-                statement(
-                    "DO {body}",
-                    body=sql.Literal(
-                        "BEGIN EXECUTE replace(pg_get_functiondef("
-                        f"{function.oid}), {_quoted(function.source)}, {_quoted(edited)}); END"
-                    ),
-                ).replace(str(function.oid), _signature(function)),
+                statement("DO {body}", body=sql.Literal(body)),
                 f"{subject.tables()[0].name.schema}.*",
                 ALL,
                 READ + _WRITTEN,
             )
-
-
-def _quoted(text: str) -> str:
-    return sql.Literal(text).as_string(None)
-
-
-def _signature(function: Function) -> str:
-    """The function's oid as an expression, inside of a literal: oids differ between databases."""
-    types = ", ".join(part.split(" ")[-1] for part in function.arguments.split(",") if part)
-    return f"''{function.name}({types})''::regprocedure"
 
 
 OBJECT_OPERATORS = (

@@ -80,9 +80,7 @@ def using_true(subject: Subject) -> Iterator[Mutant]:
     for relation, policy in _policies(subject):
         if policy.using is not None:
             check = policy.check or policy.using if policy.command in ("all", "update") else None
-            yield _altered(
-                subject, "using_true", relation, policy, using="true", check=check
-            )
+            yield _altered(subject, "using_true", relation, policy, using="true", check=check)
 
 
 def policy_true(subject: Subject) -> Iterator[Mutant]:
@@ -270,9 +268,7 @@ def _values(check: Check) -> list[str]:
     return parts[1::2] if "ANY" in check.expression else []
 
 
-def _added(
-    subject: Subject, operator: str, relation: Relation, column: str, value: str
-) -> Mutant:
+def _added(subject: Subject, operator: str, relation: Relation, column: str, value: str) -> Mutant:
     return Mutant(
         subject.name(operator, relation.name, column),
         subject.target,
