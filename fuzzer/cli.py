@@ -364,6 +364,9 @@ def main() -> None:
         # Values of any database are shown, also where the terminal knows fewer characters.
         with suppress(AttributeError, ValueError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a TextIOWrapper, unless replaced
+    # Hypothesis keeps files of its own; a working directory is no place for them.
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
+    os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", f"{cache}/tenantfuzz/hypothesis")
     app(prog_name="tenantfuzz")
 
 
@@ -429,12 +432,12 @@ def _exit_with(action: Callable[[], int]) -> NoReturn:
     except BrokenPipeError:
         # Nobody reads on. What Python flushes at its own end must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = ExitStatus.CLEAN
+        status = ExitStatus.ERROR
     except ToolError as error:
         status = _complain(f"error: {error}", error.hint, error)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        status = ExitStatus.UNTESTED
+        status = ExitStatus.ERROR
     except Exception as error:
         what = f"error: internal error: {type(error).__name__}: {error}"
         status = _complain(what, "TENANTFUZZ_DEBUG=1 shows where; please report it", error)
@@ -465,7 +468,7 @@ def _second_interrupt_quits() -> Iterator[None]:
         del number, frame
         if sys.stdout.isatty():
             os.write(1, b"\x1b[?25h\n")  # the live lines hide the cursor
-        os._exit(ExitStatus.UNTESTED)
+        os._exit(ExitStatus.ERROR)
 
     before = signal.signal(signal.SIGINT, first)
     try:

@@ -4,6 +4,7 @@ import shlex
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tenantfuzz.counterexample import Counterexample
 from tenantfuzz.findings import Finding
@@ -46,8 +47,18 @@ def story_text(
 def commands(finding: Finding, path: str) -> tuple[str, str]:
     """The commands that replay and that show a saved finding, quoted for a shell."""
     place, identifier = shlex.quote(path), shlex.quote(finding.id)
-    show = f"tenantfuzz show {identifier}" + ("" if path == "." else f" --path {place}")
-    return f"tenantfuzz replay {place} {identifier}", f"{show} --sql"
+    corpus = corpus_option(finding, path)
+    show = f"tenantfuzz show {identifier}" + ("" if path == "." else f" --path {place}") + corpus
+    return f"tenantfuzz replay {place} {identifier}{corpus}", f"{show} --sql"
+
+
+def corpus_option(finding: Finding, path: str) -> str:
+    """``--corpus``, with a blank before it, where a finding is not in the target's own corpus."""
+    if finding.corpus_file is None:
+        return ""
+    folder = Path(finding.corpus_file).parent
+    root = Path(path) if Path(path).is_dir() else Path(path).parent
+    return "" if folder.resolve() == (root / "corpus").resolve() else f" --corpus {folder}"
 
 
 @dataclass(frozen=True, slots=True)

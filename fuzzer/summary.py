@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tenantfuzz.events import CampaignFinished, UntestedCell
 from tenantfuzz.findings import Finding, Severity
 from tenantfuzz.lines import visible
+from tenantfuzz.story import corpus_option
 
 _MOST_GROUPS = 8
 _MOST_RELATIONS = 12
@@ -215,8 +216,9 @@ def _next(finished: CampaignFinished, path: str, repeat: str) -> Iterator[str]:
         for finding in saved:
             yield f"  {finding.corpus_file}"
         option = "" if path == "." else f" --path {place}"
+        option += corpus_option(saved[0], path)
         yield f"next: tenantfuzz show {shlex.quote(saved[0].id)}{option}"
-        yield f"      tenantfuzz replay {place}"
+        yield f"      tenantfuzz replay {place}{corpus_option(saved[0], path)}"
     elif finished.findings:
         yield f"next: tenantfuzz explain {finished.findings[0].code}"
 

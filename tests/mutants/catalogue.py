@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mutant import Mutant, Subject
 from operators import all_mutants
+
 from tenantfuzz.preparation import prepare
 from tenantfuzz.target import find_target
 

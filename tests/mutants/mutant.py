@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from psycopg import sql
+
 from tenantfuzz.policies.model import Model, OwnershipKind
 from tenantfuzz.policies.structure import Catalog, Relation, RelationKind, RelationName
 

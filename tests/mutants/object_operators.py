@@ -6,6 +6,7 @@ import expressions
 from mutant import Mutant, Subject, names, statement, table
 from policy_operators import ALL, READ, WRITES
 from psycopg import sql
+
 from tenantfuzz.policies.structure import Function, RelationName, Unique
 
 _WRITTEN = WRITES["insert"] + WRITES["update"] + WRITES["delete"]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import expressions
 from mutant import Mutant, Subject, grantees, statement, table
 from psycopg import sql
+
 from tenantfuzz.policies.structure import Check, Policy, Relation
 
 READ = ("TF101",)
