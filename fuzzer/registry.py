@@ -76,7 +76,8 @@ class Registry:
         return None
 
     def _is_shadowed(self, finding: Finding) -> bool:
-        return any(_shadows(f, finding) for f in self.findings.values())
+        accepted = (f for f, _ in self.accepted_findings.values())
+        return any(_shadows(f, finding) for f in (*self.findings.values(), *accepted))
 
     def ordered(self) -> tuple[Finding, ...]:
         """Findings, worst first, then by name."""
