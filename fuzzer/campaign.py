@@ -396,7 +396,10 @@ class _Campaign:
         return replace(finding, corpus_file=str(path)), None
 
     def _too_strict(self) -> Iterator[Event]:
-        """Own rows that nobody ever saw: a finding only under ``--strict``."""
+        """What is broken or too strict: warnings, and own rows that nobody ever saw are a finding
+        under ``--strict``."""
+        for code, message, broken in self.ledger.breakages():
+            yield self._warn(code, message, str(broken))
         for name, relation in self.prepared.catalog.relations.items():
             unseen = (name, Operation.SELECT) not in self.ledger.let_through
             tried = any(c[0] == name and c[1] is Operation.SELECT for c in self.ledger.tried)

@@ -18,6 +18,7 @@ from tenantfuzz.policies.structure import (
     RelationKind,
     RelationName,
 )
+from tenantfuzz.wire import Failure
 
 Cell = tuple[RelationName, Operation, str]
 _TABLES = (RelationKind.TABLE, RelationKind.PARTITIONED)
@@ -42,6 +43,7 @@ class Ledger:
     roles: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     only: frozenset[RelationName] | None = None  # the relations that were asked for
     refusals: dict[tuple[RelationName, Operation], str] = field(default_factory=dict)
+    broken: dict[tuple[RelationName, Operation], tuple[str, str]] = field(default_factory=dict)
     _shut: dict[tuple[RelationName, Operation, tuple[str, ...]], bool] = field(default_factory=dict)
 
     def meet(self, principals: Iterable[Principal]) -> None:
@@ -76,6 +78,28 @@ class Ledger:
         cells = list(self.cells())
         done = sum(1 for c in cells if c in self.tried or self._closed(c))
         return done, len(cells)
+
+    def failed(
+        self, relation: RelationName, operation: Operation, principal: Principal, failure: Failure
+    ) -> None:
+        """Notes errors that are no denial: recursion, time-outs, and what members run into."""
+        door = (relation, operation)
+        if failure.sqlstate == "42P17":
+            self.broken[door] = ("TF801", f"{operation} always fails: {failure.message}")
+        elif failure.sqlstate == "57014":
+            self.broken[door] = ("TF905", f"{operation} took too long: {failure.message}")
+            self.refusals[door] = "the statement took too long and was cancelled"
+        elif (
+            operation is Operation.SELECT and failure.sqlstate != "42501" and not principal.hostile
+        ):
+            self.broken.setdefault(door, ("TF802", f"{operation} fails: {failure.message}"))
+
+    def breakages(self) -> Iterator[tuple[str, str, RelationName]]:
+        """Code, message and relation of everything that failed for its users; what failed for some
+        and let others through is no breakage but a denial."""
+        for (relation, operation), (code, message) in sorted(self.broken.items()):
+            if code != "TF802" or (relation, operation) not in self.let_through:
+                yield code, message, relation
 
     def is_open(self, relation: RelationName) -> bool:
         """Whether the catalog lets any kind select from it at all."""

@@ -33,6 +33,7 @@ _TIRED = 6  # judgements of one relation and operation that found only what was 
 _EXHAUSTED = 60
 _MOST_JUDGED = 2  # suspicious actions of one relation, operation, shape and kind, in one round
 _MOST_LAWFUL = 1
+_TIMED_OUT = "57014"
 
 
 @dataclass(slots=True)
@@ -245,6 +246,11 @@ class Round:
         ledger = self.rig.ledger
         if action.shape != "select":
             return
+        failure = outcome.failure
+        if failure is not None:
+            ledger.failed(action.relation, Operation.SELECT, principal, failure)
+            if failure.sqlstate == _TIMED_OUT:
+                return
         ownership = self.stage.model.owner_of(action.relation)
         open_to_all = ownership.kind is OwnershipKind.SHARED and outcome.rows
         if action.victims or open_to_all:
@@ -325,6 +331,10 @@ class Round:
         ledger = self.rig.ledger
         control = self._controls[action.sql]
         cell = (action.relation, action.operation, principal.kind)
+        if outcome.failure is not None:
+            ledger.failed(action.relation, action.operation, principal, outcome.failure)
+            if outcome.failure.sqlstate == _TIMED_OUT:
+                return
         did = outcome.failure is None and outcome.affected > 0
         could = control.failure is None and control.affected > 0
         if action.hostile and (could or did):

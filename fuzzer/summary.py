@@ -186,7 +186,8 @@ def _warnings(finished: CampaignFinished, *, verbose: bool, width: int) -> Itera
     shown = found if verbose else found[:_MOST_WARNINGS]
     for warning in shown:
         head = f"{warning.code} " if warning.code else ""
-        yield from _wrapped(f"warning: {head}{warning.message}", "", width)
+        where = f"{warning.relation}: " if warning.relation else ""
+        yield from _wrapped(f"warning: {head}{where}{warning.message}", "", width)
     if len(found) > len(shown):
         yield f"… and {plural(len(found) - len(shown), 'warning')} more (--verbose lists all)"
 

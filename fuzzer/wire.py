@@ -103,6 +103,7 @@ class Wire:
         self._pg = connection.pgconn
         self._prepared: dict[bytes, bytes] = {}
         self._seen: set[bytes] = set()
+        self._named = 0
         self.notices: list[str] = []
         connection.add_notice_handler(self._note)
 
@@ -186,45 +187,53 @@ class Wire:
         pg = self._pg
         pg.nonblocking = 0
         pg.enter_pipeline_mode()
+        # A Parse may be refused, or skipped after a failure: its name counts from the next chunk on.
+        fresh: dict[bytes, bytes] = {}
         parsed: list[list[bool]] = []
         sent = 0
         for group in groups:
             firsts: list[bool] = []
             for statement in group:
-                firsts.append(self._send(pg, statement.encode(), prepare=prepare))
+                text = statement.encode()
+                firsts.append(self._send(pg, text, fresh, prepare=prepare))
                 sent += 1
                 if sent % _FLUSH == 0:
                     pg.flush()  # the server starts while we are still sending
             parsed.append(firsts)
             pg.pipeline_sync()
         outcomes: list[Outcome] = []
-        for group_parsed in parsed:
-            for first in group_parsed:
+        for group, group_parsed in zip(groups, parsed, strict=True):
+            for statement, first in zip(group, group_parsed, strict=True):
                 before = _read(pg) if first else None
                 outcome = _read(pg)
                 if before is not None and before.failure is not None:
                     outcome = before
+                elif before is not None:
+                    self._prepared[statement.encode()] = fresh[statement.encode()]
                 outcomes.append(outcome)
             _read_sync(pg)
         pg.exit_pipeline_mode()
         pg.nonblocking = 1
         return outcomes
 
-    def _send(self, pg: pq_abc.PGconn, text: bytes, *, prepare: bool) -> bool:
+    def _send(
+        self, pg: pq_abc.PGconn, text: bytes, fresh: dict[bytes, bytes], *, prepare: bool
+    ) -> bool:
         """Sends one statement; True if a Parse of its own went before it."""
         name = self._prepared.get(text) if prepare else None
         if name is not None:
             pg.send_query_prepared(name, None)
             return False
-        if not prepare or text not in self._seen or len(self._prepared) >= _MAX_PREPARED:
+        known = text in self._seen and text not in fresh and len(self._prepared) < _MAX_PREPARED
+        if not prepare or not known:
             if prepare:
                 self._seen.add(text)
             pg.send_query_params(text, None)
             return False
-        name = f"tf{len(self._prepared)}".encode()
-        self._prepared[text] = name
-        pg.send_prepare(name, text)
-        pg.send_query_prepared(name, None)
+        self._named += 1
+        fresh[text] = f"tf{self._named}".encode()
+        pg.send_prepare(fresh[text], text)
+        pg.send_query_prepared(fresh[text], None)
         return True
 
 
