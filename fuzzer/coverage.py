@@ -86,6 +86,9 @@ class Ledger:
         door = (relation, operation)
         if failure.sqlstate == "42P17":
             self.broken[door] = ("TF801", f"{operation} always fails: {failure.message}")
+        elif failure.sqlstate in ("25P02", "26000"):
+            self.broken[door] = ("TF906", f"{operation} was not tried: {failure.message}")
+            self.refusals[door] = f"the tool failed to try it: {failure.message}"
         elif failure.sqlstate == "57014":
             self.broken[door] = ("TF905", f"{operation} took too long: {failure.message}")
             self.refusals[door] = "the statement took too long and was cancelled"

@@ -33,7 +33,7 @@ _TIRED = 6  # judgements of one relation and operation that found only what was 
 _EXHAUSTED = 60
 _MOST_JUDGED = 2  # suspicious actions of one relation, operation, shape and kind, in one round
 _MOST_LAWFUL = 1
-_TIMED_OUT = "57014"
+_NO_VERDICT = frozenset({"57014", "25P02", "26000"})  # cancelled, or the tool's own fault
 
 
 @dataclass(slots=True)
@@ -249,7 +249,7 @@ class Round:
         failure = outcome.failure
         if failure is not None:
             ledger.failed(action.relation, Operation.SELECT, principal, failure)
-            if failure.sqlstate == _TIMED_OUT:
+            if failure.sqlstate in _NO_VERDICT:
                 return
         ownership = self.stage.model.owner_of(action.relation)
         open_to_all = ownership.kind is OwnershipKind.SHARED and outcome.rows
@@ -333,7 +333,7 @@ class Round:
         cell = (action.relation, action.operation, principal.kind)
         if outcome.failure is not None:
             ledger.failed(action.relation, action.operation, principal, outcome.failure)
-            if outcome.failure.sqlstate == _TIMED_OUT:
+            if outcome.failure.sqlstate in _NO_VERDICT:
                 return
         did = outcome.failure is None and outcome.affected > 0
         could = control.failure is None and control.affected > 0

@@ -187,7 +187,7 @@ class Wire:
         pg = self._pg
         pg.nonblocking = 0
         pg.enter_pipeline_mode()
-        # A Parse may be refused, or skipped after a failure: its name counts from the next chunk on.
+        # A Parse may be refused, or skipped after a failure: names count from the next chunk on.
         fresh: dict[bytes, bytes] = {}
         parsed: list[list[bool]] = []
         sent = 0

@@ -41,6 +41,7 @@ def _altered(
     *parts: str,
     using: str | None = None,
     check: str | None = None,
+    note: str = "",
 ) -> Mutant:
     clauses = []
     if using is not None:
@@ -60,6 +61,7 @@ def _altered(
         relation=str(relation.name),
         operations=operations,
         codes=_codes(operations),
+        note=note,
     )
 
 
@@ -113,21 +115,21 @@ def lost_conjunct(subject: Subject) -> Iterator[Mutant]:
         using, check = policy.using, policy.check
         if using is not None:
             kept = check or using if policy.command in ("all", "update") else None
-            for number, (_, edited) in enumerate(expressions.without_conjuncts(using), 1):
+            for number, (lost, edited) in enumerate(expressions.without_conjuncts(using), 1):
                 yield _altered(
                     subject, "lost_conjunct", relation, policy, "using", str(number),
-                    using=edited, check=kept,
+                    using=edited, check=kept, note=f"without {lost}",
                 )  # fmt: skip
         if check is not None:
-            for number, (_, edited) in enumerate(expressions.without_conjuncts(check), 1):
+            for number, (lost, edited) in enumerate(expressions.without_conjuncts(check), 1):
                 yield _altered(
                     subject, "lost_conjunct", relation, policy, "check", str(number), check=edited
                 )
         if using is not None and check is not None and using == check:
-            for number, (_, edited) in enumerate(expressions.without_conjuncts(using), 1):
+            for number, (lost, edited) in enumerate(expressions.without_conjuncts(using), 1):
                 yield _altered(
                     subject, "lost_conjunct", relation, policy, "both", str(number),
-                    using=edited, check=edited,
+                    using=edited, check=edited, note=f"without {lost}",
                 )  # fmt: skip
 
 
