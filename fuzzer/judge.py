@@ -262,7 +262,9 @@ class Judge:
         if outcome.failure is not None:
             found += self._carried(standing, step, relation, outcome, "")
             return outcome, found
-        state, touched = stage.state_after(before.state, earlier, whole=self.chained)
+        truncates = step.sql.lower().startswith("truncate")
+        whole = self.chained or truncates  # TRUNCATE counts no rows
+        state, touched = stage.state_after(before.state, earlier, whole=whole)
         memberships = stage.model.memberships
         written = Written(
             relation=relation.name,
@@ -273,6 +275,7 @@ class Judge:
             if memberships is not None and memberships.relation in touched
             else None,
             founded=standing.founded,
+            truncates=truncates,
             upsert="on conflict" in step.sql.lower() or step.sql.lower().startswith("merge"),
         )
         contained = list(Containment(stage.catalog, stage.model).judge(principal, written))

@@ -16,7 +16,7 @@ from tenantfuzz.policies.configuration import Attacker
 from tenantfuzz.policies.model import OwnershipKind
 from tenantfuzz.policies.ownership_sql import key_expression
 from tenantfuzz.policies.predictions import Key, Prediction
-from tenantfuzz.policies.principals import Freshness, Principal
+from tenantfuzz.policies.principals import Principal
 from tenantfuzz.policies.quoting import identifier, qualified
 from tenantfuzz.policies.structure import Operation, Privilege, Relation, RelationName
 from tenantfuzz.policies.world import World
@@ -25,7 +25,8 @@ from tenantfuzz.stage import Stage
 from tenantfuzz.strategies.actions import Action, Grants
 from tenantfuzz.strategies.plan import Plan
 from tenantfuzz.strategies.reads import key_columns, reads
-from tenantfuzz.strategies.writes import Rows, Scene, Writer
+from tenantfuzz.strategies.scene import Rows, Scene
+from tenantfuzz.strategies.writes import writes
 from tenantfuzz.wire import Outcome, RawRow
 
 _TELLING = frozenset({"23505", "23P01"})  # errors by which hidden rows may make themselves known
@@ -142,10 +143,11 @@ class Round:
 
     def _grants(self, principal: Principal, relation: Relation) -> Grants:
         role = self.stage.catalog.roles.get(principal.acting_role or "")
+        dml = self.rig.attacker is not Attacker.API
         names = tuple(c.name for c in relation.columns)
         if role is None or role.superuser:
             writable = tuple(c.name for c in relation.columns if not c.generated)
-            return Grants(names, writable, writable, delete=True, whole=True)
+            return Grants(names, writable, writable, delete=True, truncate=dml, whole=True)
         grant = self.stage.catalog.grant(role.name, relation.name)
 
         def of(privilege: Privilege) -> tuple[str, ...]:
@@ -162,6 +164,7 @@ class Round:
             of(Privilege.INSERT),
             of(Privilege.UPDATE),
             delete=Privilege.DELETE in grant.privileges,
+            truncate=dml and Privilege.TRUNCATE in grant.privileges,
             whole=Privilege.SELECT in grant.privileges,
         )
 
@@ -302,8 +305,8 @@ class Round:
         begun = perf_counter()
         for name in relations:
             relation = self.stage.catalog.relations[name]
-            writer = Writer(self._scene, principal, relation, self.grants(principal, relation))
-            for action in writer.all():
+            grants = self.grants(principal, relation)
+            for action in writes(self._scene, principal, relation, grants):
                 actions.setdefault(action.sql, action)
         self.rig.counters.generation += perf_counter() - begun
         if not actions:
@@ -316,7 +319,7 @@ class Round:
             self._note_write(principal, action, outcome)
             if not self._worth_judging(principal, action, outcome):
                 continue
-            if action.lasting and outcome.failure is None and outcome.affected:
+            if action.lasting and had_effect(action, outcome):
                 yield from self._chain(principal, action)
             else:
                 yield from self._try(principal, [action])
@@ -335,8 +338,8 @@ class Round:
             ledger.failed(action.relation, action.operation, principal, outcome.failure)
             if outcome.failure.sqlstate in _NO_VERDICT:
                 return
-        did = outcome.failure is None and outcome.affected > 0
-        could = control.failure is None and control.affected > 0
+        did = had_effect(action, outcome)
+        could = had_effect(action, control)
         if action.hostile and (could or did):
             ledger.tried.add(cell)
         elif action.hostile and control.failure is not None:
@@ -349,7 +352,7 @@ class Round:
 
     def _worth_judging(self, principal: Principal, action: Action, outcome: Outcome) -> bool:
         if outcome.failure is None:
-            if outcome.affected == 0:
+            if not had_effect(action, outcome):
                 return action.shape == "insert on conflict do nothing"
             most = _MOST_JUDGED if action.hostile else _MOST_LAWFUL
         else:
@@ -419,6 +422,6 @@ def _alike(one: Outcome, other: Outcome) -> bool:
     return one.rows == other.rows or sorted(one.rows, key=repr) == sorted(other.rows, key=repr)
 
 
-def needs_fresh_connection(principal: Principal) -> bool:
-    """Whether the principal must act on a connection of its own."""
-    return principal.freshness is not Freshness.ANY
+def had_effect(action: Action, outcome: Outcome) -> bool:
+    """Whether a write did anything; TRUNCATE does not say how much."""
+    return outcome.failure is None and (outcome.affected > 0 or action.shape == "truncate")

@@ -85,10 +85,20 @@ class _Deriver:
             if len({f.tenant for f in facts}) > 1:
                 active_only = self._model.scope is Scope.ACTIVE
                 for fact in facts if active_only or self._names_tenant() else facts[:1]:
-                    yield self._member(HostileKind.DUAL, user, fact, facts)
+                    others = [f for f in facts if f is not fact]
+                    note = ""
+                    if any(f.kind != fact.kind for f in others):
+                        there = ", ".join(f"{f.kind} of tenant {f.tenant}" for f in others)
+                        note = f"{fact.kind} of tenant {fact.tenant} and {there}"
+                    yield self._member(HostileKind.DUAL, user, fact, facts, note)
 
     def _member(
-        self, kind: str, user: str, fact: MembershipFact, facts: list[MembershipFact]
+        self,
+        kind: str,
+        user: str,
+        fact: MembershipFact,
+        facts: list[MembershipFact],
+        note: str = "",
     ) -> Principal:
         scoped = [fact] if self._model.scope is Scope.ACTIVE else facts
         return self._principal(
@@ -99,6 +109,7 @@ class _Deriver:
             membership=fact,
             memberships=tuple(Membership(f.tenant, f.kind) for f in scoped),
             all_tenants=frozenset(f.tenant for f in facts),
+            note=note,
         )
 
     def _of_tenant(self, tenant: str) -> Principal:

@@ -34,6 +34,7 @@ class Grants:
     insert: tuple[str, ...] = ()
     update: tuple[str, ...] = ()
     delete: bool = False
+    truncate: bool = False  # granted, and the threat level has the command
     whole: bool = False  # SELECT on the whole table
 
 

@@ -63,6 +63,15 @@ def plan_people(
     natural = len(joinings)
     if dual and tenants > 1 and not lives_in_users(model):
         add(natural, (0, ordinary), (1, ordinary))
+    if dual and kinds and tenants > 1 and not lives_in_users(model):
+        # Of different kinds in two tenants: what one is here must not count there.
+        plain = [j for j in plan.joinings if not j.further and j.active]
+        lower = next((j for j in reversed(plain) if j is not ordinary), None)
+        if lower is not None:
+            higher = next((j for j in plain if j is not lower and j is not ordinary), ordinary)
+            pairs = [(higher, lower), (higher, ordinary), (ordinary, lower)]
+            for extra, (here, there) in enumerate(p for p in pairs if p[0] is not p[1]):
+                add(natural + 3 + extra, (0, here), (1, there))
     if outsider and can_be_outside(plan.catalog, model):
         add(natural + 1)
     if former:

@@ -26,7 +26,9 @@ def with_spares(plan: Plan, world: World) -> World:
         if not _wanted(plan, name):
             continue
         kind = plan.model.owner_of(name).kind
-        owners = [None] if kind in _UNOWNED else tenants
+        owners: list[str | None] = [None] if kind in _UNOWNED else [*tenants]
+        if kind is OwnershipKind.COLUMN and _may_lack_owner(plan, name):
+            owners.append(None)
         for number, tenant in enumerate(owners):
             try:
                 row = candidate_row(
@@ -36,6 +38,11 @@ def with_spares(plan: Plan, world: World) -> World:
                 continue
             rows.append(row)
     return replace(world, rows=tuple(rows))
+
+
+def _may_lack_owner(plan: Plan, name: RelationName) -> bool:
+    column = plan.catalog.relations[name].column(plan.model.owner_of(name).column or "")
+    return column is not None and not column.not_null
 
 
 def _wanted(plan: Plan, name: RelationName) -> bool:

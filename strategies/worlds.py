@@ -1,6 +1,7 @@
 """Worlds: designed ones, drawn ones, and further rows as an attacker would write them."""
 
 import random
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -36,6 +37,7 @@ _SEEDS = 1 << 16
 _DRAWN = 32  # decisions of their own; relations beyond share them
 _DECISIONS = Decision.MORE * Decision.PARENTS * Decision.VALUES
 _BEYOND = 3000  # ordinals of candidate rows, beyond those of a world's own rows
+_OF_USER = re.compile(r"(\w+)\"?\s*=\s*:user\b|:user\s*=\s*\"?(\w+)")
 _SALTS = 20  # numbers that are tried for one candidate row
 
 
@@ -148,12 +150,31 @@ def _user_values(plan: Plan, relation: RelationName, user: str | None) -> dict[s
     """The columns of a row that name a user, with this one."""
     if user is None:
         return {}
-    users, key = plan.model.users, plan.model.user_key
-    return {
+    model, links = plan.model, plan.links.get(relation, ())
+    values: dict[str, str | None] = {
         link.key.columns[0]: user
-        for link in plan.links.get(relation, ())
-        if users is not None and link.key.target == users and link.key.target_columns == (key,)
+        for link in links
+        if model.users is not None
+        and link.key.target == model.users
+        and link.key.target_columns == (model.user_key,)
     }
+    memberships = model.memberships
+    for link in links:
+        if memberships is not None and link.key.target == memberships.relation:
+            pairs = zip(link.key.columns, link.key.target_columns, strict=True)
+            values |= {c: user for c, t in pairs if t == memberships.user}
+    return values | dict.fromkeys(user_columns(plan, relation), user)
+
+
+def user_columns(plan: Plan, relation: RelationName) -> tuple[str, ...]:
+    """The columns that rules compare with the user: ``created_by = :user``."""
+    known = {c.name for c in plan.catalog.relations[relation].columns}
+    found: dict[str, None] = {}
+    for (_, name, _), rule in plan.model.access.items():
+        if name == relation:
+            for one, other in _OF_USER.findall(rule.predicate or ""):
+                found[one or other] = None
+    return tuple(c for c in found if c in known)
 
 
 def parents_of(

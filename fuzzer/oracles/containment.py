@@ -78,6 +78,7 @@ class Written:
     after: Prediction
     population: Population | None  # after the write, if it touched the memberships
     founded: frozenset[str] = frozenset()  # tenants that the principal itself created before
+    truncates: bool = False
     upsert: bool = False  # the statement may change rows that were there (ON CONFLICT, MERGE)
 
 
@@ -189,7 +190,8 @@ class Containment:
     def _deleted(self, principal: Principal, written: Written, row: RowFacts) -> Violation | None:
         if row.key in written.before.allowed(principal, written.relation, Operation.DELETE):
             return None
-        code = "TF402" if in_scope(row, principal) else "TF203"
+        foreign = "TF208" if written.truncates else "TF203"
+        code = "TF402" if in_scope(row, principal) else foreign
         return _violation(
             code,
             written,

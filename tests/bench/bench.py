@@ -19,7 +19,7 @@ from tenantfuzz.rounds import Rig, Round
 from tenantfuzz.stage import Stage
 from tenantfuzz.strategies.spares import with_spares
 from tenantfuzz.strategies.worlds import designed_worlds
-from tenantfuzz.strategies.writes import Writer
+from tenantfuzz.strategies.writes import writes
 from tenantfuzz.target import find_target
 
 TARGETS = Path(__file__).parents[2] / "corpus" / "targets"
@@ -124,8 +124,12 @@ def _queries(scene: Round, principal: Principal) -> list[str]:
 
 def _commands(scene: Round, principal: Principal) -> list[str]:
     relations = (scene.stage.catalog.relations[n] for n in scene.relations())
-    writers = (Writer(scene._scene, principal, r, scene.grants(principal, r)) for r in relations)
-    return list(dict.fromkeys(a.sql for w in writers for a in w.all()))
+    found = (
+        action
+        for r in relations
+        for action in writes(scene._scene, principal, r, scene.grants(principal, r))
+    )
+    return list(dict.fromkeys(action.sql for action in found))
 
 
 def print_line(name: str, what: str, judged: Measured, bare: Measured) -> None:

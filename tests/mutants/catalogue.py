@@ -1,9 +1,10 @@
 """The catalogue: which mutants are planted, and what must be found of each."""
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mutant import Mutant, Subject
 from operators import all_mutants
@@ -15,6 +16,8 @@ ROOT = Path(__file__).parents[2]
 TARGETS = ROOT / "corpus" / "targets"
 BLIND = Path(__file__).with_name("blind")
 CATALOGUE = Path(__file__).with_name("catalogue.toml")
+
+Entry = dict[str, Any]  # a TOML table
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class Planted:
     relation: str
     operations: tuple[str, ...]
     codes: tuple[str, ...]
+    missed: str | None = None  # why it is known not to be found
+    leaky: bool = True  # False where nothing is planted: ``twin`` is all there is to run
 
 
 def subject(target: str) -> Subject:
@@ -37,34 +42,46 @@ def subject(target: str) -> Subject:
         return Subject(target, prepared.catalog, prepared.model)
 
 
-def chosen(target: str, made: dict[str, Mutant]) -> Iterator[Planted]:
-    """The mutants of the catalogue among those that operators ``made`` of a target.
+def entries(kind: str) -> list[Entry]:
+    """The entries of the catalogue: of ``mutant`` or of ``equivalent``."""
+    found: list[Entry] = tomllib.loads(CATALOGUE.read_text(encoding="utf-8"))[kind]
+    return found
+
+
+def target_of(entry: Entry) -> str:
+    """The target that an entry is about."""
+    return str(entry["name"]).partition(":")[0]
+
+
+def resolve(entry: Entry, made: Mapping[str, Mutant]) -> Planted:
+    """What an entry names, among the mutants that operators ``made`` of its target.
 
     Raises ValueError for a name that no operator makes any more.
     """
-    for entry in tomllib.loads(CATALOGUE.read_text(encoding="utf-8"))["mutant"]:
-        name = entry["name"]
-        if name.partition(":")[0] != target:
-            continue
-        if name not in made:
-            raise ValueError(f"{CATALOGUE.name}: no operator makes {name}")
-        mutant = made[name]
-        yield Planted(
-            name=name,
-            folder=TARGETS / target,
-            extra=mutant.sql,
-            twin=mutant.twin_sql,
-            relation=entry.get("relation", mutant.relation),
-            operations=tuple(entry["operations"]),
-            codes=tuple(entry["codes"]),
-        )
+    if entry["name"] not in made:
+        raise ValueError(f"{CATALOGUE.name}: no operator makes {entry['name']}")
+    mutant = made[entry["name"]]
+    leaky = "operations" in entry
+    return Planted(
+        name=mutant.name,
+        folder=TARGETS / mutant.target,
+        extra=mutant.sql,
+        twin=mutant.twin_sql if leaky else mutant.sql,
+        relation=entry.get("relation", mutant.relation),
+        operations=tuple(entry.get("operations", ())),
+        codes=tuple(entry.get("codes", ())),
+        missed=entry.get("missed"),
+        leaky=leaky,
+    )
 
 
-def planted() -> list[Planted]:
-    """The whole catalogue, ready to run."""
-    names = tomllib.loads(CATALOGUE.read_text(encoding="utf-8"))["mutant"]
-    targets = dict.fromkeys(entry["name"].partition(":")[0] for entry in names)
-    return [p for t in targets for p in chosen(t, all_mutants(subject(t)))]
+def planted(kind: str = "mutant") -> list[Planted]:
+    """All entries of that kind, ready to run."""
+    found = entries(kind)
+    made: dict[str, Mutant] = {}
+    for target in dict.fromkeys(map(target_of, found)):
+        made |= all_mutants(subject(target))
+    return [resolve(entry, made) for entry in found]
 
 
 def blind() -> list[Planted]:

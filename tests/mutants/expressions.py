@@ -1,6 +1,7 @@
 """Edits of SQL expressions as the server writes them: each gives an expression that says more."""
 
 from collections.abc import Callable, Iterator
+from typing import cast
 
 import sqlglot
 from sqlglot import exp
@@ -24,9 +25,9 @@ def without_conjuncts(text: str) -> Iterator[tuple[str, str]]:
 def keeping(text: str, wanted: Callable[[str], bool]) -> str:
     """The outermost conditions for which ``wanted`` holds."""
     tree = _bare(_parse(text))
-    operands = list(tree.flatten()) if isinstance(tree, exp.And) else [tree]
+    operands = _chain(tree) if isinstance(tree, exp.And) else [tree]
     kept = [t for t in map(_text, operands) if wanted(t)]
-    return " AND ".join(kept) or "true"
+    return " AND ".join(f"({t})" for t in kept) or "true"
 
 
 def and_to_or(text: str) -> str | None:
@@ -34,7 +35,7 @@ def and_to_or(text: str) -> str | None:
     tree = _bare(_parse(text))
     if not isinstance(tree, exp.And):
         return None
-    return " OR ".join(f"({_text(o)})" for o in tree.flatten())
+    return " OR ".join(f"({_text(o)})" for o in _chain(tree))
 
 
 def with_other_column(text: str, column: str, other: str) -> str | None:
@@ -68,11 +69,11 @@ def columns(text: str) -> set[str]:
 
 
 def _parse(text: str) -> exp.Expression:
-    return sqlglot.parse_one(text, dialect="postgres")
+    return cast(exp.Expression, sqlglot.parse_one(text, dialect="postgres"))
 
 
 def _text(tree: exp.Expression) -> str:
-    return tree.sql(dialect="postgres")
+    return tree.sql(dialect="postgres", normalize_functions=False)
 
 
 def _bare(tree: exp.Expression) -> exp.Expression:
@@ -81,12 +82,16 @@ def _bare(tree: exp.Expression) -> exp.Expression:
     return tree
 
 
+def _chain(tree: exp.And) -> list[exp.Expression]:
+    return cast("list[exp.Expression]", list(tree.flatten()))
+
+
 def _operands(tree: exp.Expression) -> list[exp.Expression]:
     """The operands of every chain of ANDs, and join conditions that are none."""
     found: list[exp.Expression] = []
     for node in tree.find_all(exp.And):
         if not isinstance(node.parent, exp.And):
-            found += list(node.flatten())
+            found += _chain(node)
     for join in tree.find_all(exp.Join):
         on = join.args.get("on")
         if on is not None and not isinstance(on, exp.And):

@@ -41,6 +41,7 @@ class Arguments:
     twins: bool
     mutants: bool
     blind: bool
+    equivalents: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The program."""
     asked = parse(arguments)
     leaks = select(asked)
-    runs = [(p, False) for p in leaks] if asked.mutants else []
-    if asked.twins:
-        runs += [(p, True) for p in with_twins(leaks)]
+    runs = [(p, False) for p in leaks if p.leaky] if asked.mutants else []
+    runs += [(p, True) for p in with_twins(leaks) if asked.twins or not p.leaky]
     lines: list[Line] = []
     print(heading(), flush=True)
     with ThreadPoolExecutor(asked.jobs) as pool:
@@ -86,6 +86,10 @@ def parse(arguments: Sequence[str] | None) -> Arguments:
     parser.add_argument("--no-twins", dest="twins", action="store_false")
     parser.add_argument("--twins-only", dest="mutants", action="store_false")
     parser.add_argument("--no-blind", dest="blind", action="store_false")
+    parser.add_argument(
+        "--equivalents", action="store_true",
+        help="also the changes that open nothing: they must be quiet, as twins must",
+    )  # fmt: skip
     asked = parser.parse_args(arguments)
     return Arguments(
         patterns=tuple(asked.patterns),
@@ -96,6 +100,7 @@ def parse(arguments: Sequence[str] | None) -> Arguments:
         twins=asked.twins,
         mutants=asked.mutants,
         blind=asked.blind,
+        equivalents=asked.equivalents,
     )
 
 
@@ -105,6 +110,8 @@ def select(asked: Arguments) -> list[Planted]:
     found = blind() if asked.blind else []
     if not all(p.startswith("blind:") for p in wanted):
         found = planted() + found
+        if asked.equivalents:
+            found += planted("equivalent")
     return [p for p in found if any(fnmatchcase(p.name, w) for w in wanted)]
 
 
@@ -114,7 +121,7 @@ def with_twins(leaks: Sequence[Planted]) -> Iterator[Planted]:
     for leak in leaks:
         if leak.twin is not None:
             yield leak
-        elif leak.folder not in seen:
+        elif leak.leaky and leak.folder not in seen:
             seen.add(leak.folder)
             yield leak
 
@@ -148,6 +155,7 @@ def measure(leak: Planted, twin: bool, asked: Arguments) -> Line:
         good = good and answer["status"] != "leaks"
     else:
         good = answer.get("hit") is not None and (not asked.shrink or is_small(answer))
+        good = good or (leak.missed is not None and "error" not in answer)
     return Line(leak, twin, answer, good)
 
 
@@ -187,7 +195,7 @@ def heading() -> str:
 
 def row(line: Line) -> list[str]:
     """One line of the table, with what went wrong below."""
-    answer, name = line.answer, line.planted.name + (" (twin)" if line.twin else "")
+    answer, name = line.answer, line.planted.name + mark(line)
     if "error" in answer:
         return [f"{name:72} ERROR", *(f"    {t}" for t in answer["error"].splitlines())]
     hit = answer["hit"]
@@ -197,7 +205,13 @@ def row(line: Line) -> list[str]:
         rows = [f"{name:72} {word:7} {'':7} {checks:7}  {answer['status']}"]
         unexpected = [*answer["others"], *([hit] if hit else [])]
     elif hit is None:
-        rows = [f"{name:72} MISSED  {'':7} {checks:7}  wanted: {wanted(line.planted)}"]
+        word = "known" if line.planted.missed else "MISSED"
+        rows = [
+            f"{name:72} {word:7} {'':7} {checks:7}  {answer['status']}; wanted: "
+            f"{wanted(line.planted)}"
+        ]
+        if line.planted.missed:
+            rows.append(f"    known to be missed: {line.planted.missed}")
         unexpected = answer["others"]
     else:
         word = "killed" if line.good else "BIG"
@@ -208,11 +222,21 @@ def row(line: Line) -> list[str]:
             )
         rows = [f"{name:72} {word:7} {hit['seconds']:7.1f} {checks:7}  {text}"]
         unexpected = []
-    rows += [
-        f"    {f['code']} {f['relation']} {f['operation']} by {f['kind']}: {', '.join(f['culprits'])}"
-        for f in unexpected
-    ]
+    rows += ["    " + described(f) for f in unexpected]
     return rows
+
+
+def described(found: Answer) -> str:
+    """A finding in one line, with what let it through."""
+    where = "{code} {relation} {operation} by {kind}".format(**found)
+    return f"{where}: {', '.join(found['culprits'])}"
+
+
+def mark(line: Line) -> str:
+    """What stands behind the name."""
+    if not line.planted.leaky:
+        return " (equivalent)"
+    return " (twin)" if line.twin else ""
 
 
 def wanted(leak: Planted) -> str:
@@ -238,7 +262,7 @@ def totals(lines: Sequence[Line]) -> Iterator[str]:
                 f"median {median}, most {slowest}"
             )
     if twins:
-        yield f"twins: {sum(x.good for x in twins)} of {len(twins)} quiet"
+        yield f"twins and equivalents: {sum(x.good for x in twins)} of {len(twins)} quiet"
 
 
 if __name__ == "__main__":

@@ -348,7 +348,7 @@ def function_lost_conjunct(subject: Subject) -> Iterator[Mutant]:
     for function in subject.catalog.functions:
         if function.language != "sql" or f"{function.name}(" not in bodies:
             continue
-        for number, (_, edited) in enumerate(expressions.without_conjuncts(function.source), 1):
+        for number, (lost, edited) in enumerate(expressions.without_conjuncts(function.source), 1):
             body = statement(
                 "BEGIN EXECUTE replace((SELECT pg_get_functiondef(p.oid) FROM pg_proc p"
                 " WHERE p.pronamespace = {n}::regnamespace AND p.proname = {f}"
@@ -366,6 +366,7 @@ def function_lost_conjunct(subject: Subject) -> Iterator[Mutant]:
                 f"{subject.tables()[0].name.schema}.*",
                 ALL,
                 READ + _WRITTEN,
+                note=f"without {lost}",
             )
 
 

@@ -123,8 +123,9 @@ def lost_conjunct(subject: Subject) -> Iterator[Mutant]:
         if check is not None:
             for number, (lost, edited) in enumerate(expressions.without_conjuncts(check), 1):
                 yield _altered(
-                    subject, "lost_conjunct", relation, policy, "check", str(number), check=edited
-                )
+                    subject, "lost_conjunct", relation, policy, "check", str(number),
+                    check=edited, note=f"without {lost}",
+                )  # fmt: skip
         if using is not None and check is not None and using == check:
             for number, (lost, edited) in enumerate(expressions.without_conjuncts(using), 1):
                 yield _altered(
@@ -144,7 +145,7 @@ def owner_only_check(subject: Subject) -> Iterator[Mutant]:
             policy.check,
             lambda text, users=users: bool(expressions.columns(text) & users) and "=" in text,  # type: ignore[misc]
         )
-        if check not in ("true", policy.check):
+        if check not in ("true", policy.check, f"({policy.check})"):
             yield _altered(subject, "owner_only_check", relation, policy, check=check)
 
 
@@ -182,7 +183,7 @@ def unverified_setting(subject: Subject) -> Iterator[Mutant]:
         for relation, policy in _policies(subject):
             if policy.using is not None and call in policy.using:
                 yield _altered(
-                    subject, "unverified_setting", relation, policy,
+                    subject, "unverified_setting", relation, policy, function.name.name,
                     using=policy.using.replace(call, raw),
                     check=policy.check.replace(call, raw) if policy.check else None,
                 )  # fmt: skip
