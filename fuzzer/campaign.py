@@ -267,6 +267,7 @@ class _Campaign:
             counters=self.counters,
             influential=influential_relations(self.prepared.catalog),
             only=self.only,
+            platform=self.prepared.platform,
         )
 
     def _sweep(self, plan: Plan) -> Iterator[Event]:

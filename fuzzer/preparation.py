@@ -44,6 +44,7 @@ class Prepared:
     warnings: tuple[str, ...]
     clock: Clock
     pristine: str  # a copy of the schema that nobody connects to, for databases made from it
+    platform: frozenset[RelationName] = frozenset()  # what the preset brought
     doors: tuple[Function, ...] = ()  # functions of the target, not of its preset
 
     @property
@@ -160,7 +161,7 @@ def _load(
     with connect(server, database) as connection:
         if preset is not None and preset.sql:
             connection.execute(preset.sql.encode())
-        brought = {f.oid for f in read_catalog(connection).functions} if preset else set()
+        platform = read_catalog(connection) if preset is not None else None
         for extension in configuration.target.extensions:
             _extend(connection, extension)
         warnings = load_sources(connection, sources, psql=server.conninfo(database))
@@ -186,7 +187,12 @@ def _load(
         warnings=tuple(warnings),
         clock=Clock(),
         pristine=_pristine(database),
-        doors=tuple(f for f in catalog.functions if f.oid not in brought),
+        platform=frozenset(platform.relations) if platform is not None else frozenset(),
+        doors=tuple(
+            f
+            for f in catalog.functions
+            if platform is None or all(f.oid != p.oid for p in platform.functions)
+        ),
     )
 
 

@@ -65,6 +65,7 @@ class Rig:
     influential: frozenset[RelationName]
     only: frozenset[RelationName] | None = None
     grants: dict[tuple[str | None, RelationName], Grants] = field(default_factory=dict)
+    platform: frozenset[RelationName] = frozenset()
     stale: Counter[tuple[RelationName, Operation]] = field(default_factory=Counter)
 
 
@@ -143,7 +144,8 @@ class Round:
 
     def _grants(self, principal: Principal, relation: Relation) -> Grants:
         role = self.stage.catalog.roles.get(principal.acting_role or "")
-        dml = self.rig.attacker is not Attacker.API
+        # What a platform grants on its own tables is for its own services to answer for.
+        dml = self.rig.attacker is not Attacker.API and relation.name not in self.rig.platform
         names = tuple(c.name for c in relation.columns)
         if role is None or role.superuser:
             writable = tuple(c.name for c in relation.columns if not c.generated)

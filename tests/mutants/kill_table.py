@@ -76,12 +76,12 @@ def parse(arguments: Sequence[str] | None) -> Arguments:
     parser.add_argument("patterns", nargs="*", help="globs over names; default: all")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--time", type=float, default=20.0, metavar="SECONDS",
+        "--time", type=float, default=60.0, metavar="SECONDS",
         help="to fuzz for, where the sweep finds nothing; 0 for the sweep alone",
     )  # fmt: skip
     parser.add_argument("--jobs", type=int, default=2, choices=(1, 2))
     parser.add_argument(
-        "--shrink", action="store_true", help="run to the end, and measure the counterexample"
+        "--shrink", action="store_true", help="sweep only, and measure the counterexample"
     )
     parser.add_argument("--no-twins", dest="twins", action="store_false")
     parser.add_argument("--twins-only", dest="mutants", action="store_false")
@@ -142,7 +142,7 @@ def measure(leak: Planted, twin: bool, asked: Arguments) -> Line:
             "operations": leak.operations,
             "codes": leak.codes,
             "seed": asked.seed,
-            "seconds": None if twin else asked.seconds,
+            "seconds": None if twin or asked.shrink else asked.seconds,
             "only": None,
             "shrink": asked.shrink and not twin,
             "whole": twin,
@@ -217,7 +217,7 @@ def row(line: Line) -> list[str]:
         word = "killed" if line.good else "BIG"
         text = f"{hit['code']} {hit['relation']} {hit['operation']} by {hit['kind']}"
         if answer["shrunk"]:
-            text += "; {rows} rows of {tenants} tenants, {steps} statements".format(
+            text = "{id}: {rows} rows of {tenants} tenants, {steps} statements".format(
                 **answer["shrunk"]
             )
         rows = [f"{name:72} {word:7} {hit['seconds']:7.1f} {checks:7}  {text}"]
@@ -257,9 +257,10 @@ def totals(lines: Sequence[Line]) -> Iterator[str]:
         if some:
             median = f"{statistics.median(seconds):.1f}" if seconds else "-"
             slowest = f"{seconds[-1]:.1f}" if seconds else "-"
+            known = sum(x.planted.missed is not None and not x.answer.get("hit") for x in some)
             yield (
-                f"{word}: {len(seconds)} of {len(some)} killed; seconds to the first finding: "
-                f"median {median}, most {slowest}"
+                f"{word}: {len(seconds)} of {len(some)} killed ({known} known to be missed); "
+                f"seconds to the first finding: median {median}, most {slowest}"
             )
     if twins:
         yield f"twins and equivalents: {sum(x.good for x in twins)} of {len(twins)} quiet"

@@ -67,8 +67,9 @@ def run(job: Job) -> Job:
             case FindingFound(finding=finding):
                 answer["others"].append(_brief(finding))
             case FindingShrunk(finding=finding) if expected(finding, job):
-                if answer["shrunk"] is None and finding.minimal:
-                    answer["shrunk"] = _size(finding)
+                answer["shrunk"] = _size(finding)
+                events.close()  # type: ignore[attr-defined]  # a generator
+                break
             case CampaignFinished() as finished:
                 answer["checks"] = finished.checks
                 answer["status"] = finished.status
@@ -95,6 +96,7 @@ def _size(finding: Finding) -> Job | None:
     witness = load(Path(finding.corpus_file)).witness
     return {
         "id": finding.id,
+        "minimal": finding.minimal,
         "rows": len(witness.world.rows),
         "tenants": len({row.tenant for row in witness.world.rows if row.tenant is not None}),
         "steps": len(witness.steps),

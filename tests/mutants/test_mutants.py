@@ -81,15 +81,22 @@ def test_its_correct_twin_is_quiet(name: str, made: dict[str, Mutant], tmp_path:
     assert result["untested"] == []
 
 
+def cases() -> list[Any]:
+    """The catalogue; what is known to be missed is to fail, and to be told when it does not."""
+    found = []
+    for entry in MUTANTS:
+        marks = [pytest.mark.xfail(reason=entry["missed"])] if "missed" in entry else []
+        found.append(pytest.param(entry, id=entry["name"], marks=marks))
+    return found
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("entry", MUTANTS, ids=lambda e: e["name"])
+@pytest.mark.parametrize("entry", cases())
 def test_every_planted_leak_is_found(
-    entry: dict[str, Any], made: dict[str, Mutant], tmp_path: Path, request: pytest.FixtureRequest
+    entry: dict[str, Any], made: dict[str, Mutant], tmp_path: Path
 ) -> None:
     leak = resolve(entry, made)
-    if leak.missed is not None:
-        request.applymarker(pytest.mark.xfail(reason=leak.missed))
-    result = answer(leak, tmp_path, seconds=20)
+    result = answer(leak, tmp_path, seconds=60)
     assert result["hit"] is not None, found_in(result)
 
 
@@ -167,7 +174,8 @@ def test_the_table_says_what_was_found_and_what_was_not() -> None:
         "no server",
     ]
     assert list(kill_table.totals(lines))[1:] == [
-        "operators: 1 of 4 killed; seconds to the first finding: median 2.2, most 2.2",
+        "operators: 1 of 4 killed (1 known to be missed); "
+        "seconds to the first finding: median 2.2, most 2.2",
         "twins and equivalents: 0 of 1 quiet",
     ]
 
