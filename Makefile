@@ -7,7 +7,7 @@ TIME ?= 10m
 SOURCES := fuzzer policies strategies tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types unit fuzz mutants bench targets format clean
+.PHONY: help demo test slow check lint types unit fuzz mutants bench targets format clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -26,25 +26,29 @@ demo: $(STAMP) ## find a leak in a real application, explain it, save it
 test: $(STAMP) ## all tests but the slow ones
 	@$(BIN)/python -m pytest -q -n 2 -m 'not slow'
 
+slow: $(STAMP) ## the slow tests alone
+	@$(BIN)/python -m pytest -q -n 2 -m slow
+
 check: lint types unit ## formatting, lint, types, import directions, unit tests
 
 lint: $(STAMP)
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/ruff check $(SOURCES)
 
-# mypy does not see through the folder mapping of an editable install: it gets a copy.
+# mypy does not see through the folder mapping of an editable install: it gets a copy. What an
+# earlier build left behind would be copied along, files that are gone by now included.
 types: $(STAMP)
-	@rm -rf build/typecheck && mkdir -p build/typecheck
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/typecheck . 2>/dev/null
+	@rm -rf build/typecheck build/lib build/bdist.*
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/typecheck .
 	@cd build/typecheck && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p tenantfuzz
 	@MYPYPATH=build/typecheck $(BIN)/mypy --config-file pyproject.toml tests
 
 unit: $(STAMP)
-	@$(BIN)/python -m pytest -q tests/unit
+	@$(BIN)/python -m pytest -q -n 2 tests/unit
 
 fuzz: $(STAMP) ## both correct targets for TIME each (10m): must find nothing
-	$(BIN)/tenantfuzz run corpus/targets/saas-guc --time $(TIME)
 	$(BIN)/tenantfuzz run corpus/targets/pinball --time $(TIME)
+	$(BIN)/tenantfuzz run corpus/targets/saas-guc --time $(TIME)
 
 mutants: $(STAMP) ## the kill table: every planted leak, and how fast it is found
 	@$(BIN)/python tests/mutants/kill_table.py

@@ -233,13 +233,21 @@ def _candidates(
         for literal in literals_of(tree_of_check) if tree_of_check is not None else ():
             if literal.how == "value" and literal.column in read:
                 named.setdefault(literal.column, []).append(literal.text)
+    for name in read:
+        known = relation.column(name)
+        for text in known.type.domain_checks if known is not None else ():
+            tree_of_domain = parse_expression(text)
+            for literal in literals_of(tree_of_domain) if tree_of_domain is not None else ():
+                if literal.how == "value":
+                    named.setdefault(name, []).append(literal.text)
     candidates: dict[str, list[str | None]] = {}
     for name in read:
         column = relation.column(name)
         if column is None or name in taken or column.generated:
             continue
         values: list[str | None] = [*_typical(column), *named.get(name, ())]
-        if column.type.base in ("text", "varchar", "citext", "bpchar") and not relation.checks:
+        free = not relation.checks and not column.type.domain_checks
+        if column.type.base in ("text", "varchar", "citext", "bpchar") and free:
             values.append("ordinary")
         if nullable(relation, name):
             # An absent time is the ordinary case (deleted_at); an absent word is not.

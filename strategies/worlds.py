@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tenantfuzz.policies.model import OwnershipKind
 from tenantfuzz.policies.structure import ForeignKey, RelationName
-from tenantfuzz.policies.world import Row, World
+from tenantfuzz.policies.world import Fixup, Row, World
 from tenantfuzz.strategies.building import Builder
 from tenantfuzz.strategies.filling import Wish
 from tenantfuzz.strategies.picking import (
@@ -50,7 +50,29 @@ def build_world(plan: Plan, pick: Pick, shape: Shape) -> World:
     # Seed 0 stands for the simplest payload, so that worlds shrink to plain values.
     payload: Pick = SeededPick(random.Random(seed)) if seed else SimplestPick()
     builder = Builder(plan, payload, number=seed)
-    return Populator(builder, shape, lambda name: decisions[places[name]]).world()
+    world = Populator(builder, shape, lambda name: decisions[places[name]]).world()
+    return _with_hierarchy(plan, world)
+
+
+def _with_hierarchy(plan: Plan, world: World) -> World:
+    """Where tenants may have a parent, the second one is a child of the first."""
+    model = plan.model
+    if model.tenants is None or model.tenants not in plan.order or model.tenant_key is None:
+        return world
+    held = {r.tenant for r in world.rows if r.relation != model.tenants}
+    tenants = [t for t in world.tenants if t in held]
+    if len(tenants) < 2:
+        return world
+    relation = plan.catalog.relations[model.tenants]
+    fixups = [
+        Fixup(model.tenants, {model.tenant_key: tenants[1]}, {fk.columns[0]: tenants[0]})
+        for fk in model.foreign_keys(plan.catalog, model.tenants)
+        if fk.target == model.tenants
+        and fk.target_columns == (model.tenant_key,)
+        and (column := relation.column(fk.columns[0])) is not None
+        and not column.not_null
+    ]
+    return replace(world, fixups=(*world.fixups, *fixups))
 
 
 def designed_worlds(plan: Plan, *, seed: int, count: int = 3) -> tuple[World, ...]:
