@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 from tenantfuzz.counterexample import Witness
 from tenantfuzz.coverage import matches
@@ -65,11 +66,12 @@ class Registry:
         for accept in self.accepted:
             if accept.code is None and accept.fingerprint is None and accept.id is None:
                 continue
-            if accept.code is not None and accept.code != finding.code:
-                continue
-            if accept.fingerprint is not None and accept.fingerprint != finding.fingerprint:
-                continue
-            if accept.id is not None and accept.id != finding.id:
+            named = (
+                (accept.code, finding.code),
+                (accept.fingerprint, finding.fingerprint),
+                (accept.id, finding.id),
+            )
+            if any(glob is not None and not fnmatchcase(text, glob) for glob, text in named):
                 continue
             if matches(accept, finding.relation, finding.operation, finding.principal.kind):
                 return accept.reason

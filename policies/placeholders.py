@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from tenantfuzz.policies.quoting import literal
 
-# Strings, quoted identifiers, dollar quotes and casts are passed over.
+# Strings, quoted identifiers, dollar quotes, comments and casts are passed over.
 _SQL_TOKEN = re.compile(
-    r"""(?P<skip>[eE]?'(?:[^'\\]|''|\\.)*'|"(?:[^"]|"")*"|\$(\w*)\$.*?\$\2\$|::|--[^\n]*)"""
+    r"""(?P<skip>[eE]'(?:[^'\\]|''|\\.)*'|'(?:[^']|'')*'|"(?:[^"]|"")*\"|\$(\w*)\$.*?\$\2\$|::"""
+    r"""|--[^\n]*|/\*.*?\*/)"""
     r"""|(?<![:\w]):(?P<name>tenants|tenant|user)\b""",
     re.DOTALL,
 )
@@ -119,7 +120,13 @@ def _text(template: str, attributes: Mapping[str, str | None]) -> str | None:
 
 def _scalar(value: str) -> object:
     try:
-        scalar: object = json.loads(value)
+        scalar: object = json.loads(value, parse_constant=_refuse)
     except ValueError:
         return value
-    return scalar
+    # A number that would not come out as it went in is better a text.
+    exact = not isinstance(scalar, float) or json.dumps(scalar) == value
+    return scalar if exact else value
+
+
+def _refuse(constant: str) -> object:
+    raise ValueError(f"{constant} is no JSON")

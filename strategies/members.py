@@ -40,11 +40,19 @@ class Person:
 
 
 def plan_people(
-    plan: Plan, tenants: int, *, kinds: bool, dual: bool, outsider: bool, former: bool
+    plan: Plan,
+    tenants: int,
+    *,
+    kinds: bool,
+    dual: bool,
+    outsider: bool,
+    former: bool,
+    mixed: bool = False,
 ) -> tuple[Person, ...]:
     """The users of a world of so many tenants, in the order in which they are made.
 
-    Each tenant gets one user per kind (``kinds``; else one); then follow the user of two tenants,
+    Each tenant gets one user per kind (``kinds``; else one); then follow the user of two tenants
+    (``mixed``: and some who are of different kinds in two),
     the outsider and the former member, as far as the schema has room for them.
     """
     model = plan.model
@@ -63,7 +71,7 @@ def plan_people(
     natural = len(joinings)
     if dual and tenants > 1 and not lives_in_users(model):
         add(natural, (0, ordinary), (1, ordinary))
-    if dual and kinds and tenants > 1 and not lives_in_users(model):
+    if mixed and kinds and tenants > 1 and not lives_in_users(model):
         # Of different kinds in two tenants: what one is here must not count there.
         plain = [j for j in plan.joinings if not j.further and j.active]
         lower = next((j for j in reversed(plain) if j is not ordinary), None)

@@ -41,6 +41,7 @@ class Shape:
     outsider: bool = True
     former: bool = True
     null_owner: bool = True
+    mixed: bool = False  # users of different kinds in two tenants
     shared: int = 2
     private: int = 1
 
@@ -154,6 +155,7 @@ class Populator:
             dual=shape.dual,
             outsider=shape.outsider,
             former=shape.former,
+            mixed=self._shape.mixed,
         )
         if model.users in self._plan.order and model.users is not None and model.user_key:
             count = len(self._people)

@@ -82,7 +82,9 @@ def designed_worlds(plan: Plan, *, seed: int, count: int = 3) -> tuple[World, ..
     """
     picks: list[Pick] = [SimplestPick()]
     picks += [SeededPick(random.Random(f"{seed}/{at}")) for at in range(1, count)]
-    return tuple(build_world(plan, pick, Shape()) for pick in picks[:count])
+    return tuple(
+        build_world(plan, pick, Shape(mixed=at > 0)) for at, pick in enumerate(picks[:count])
+    )
 
 
 def worlds(plan: Plan) -> st.SearchStrategy[World]:
@@ -93,7 +95,7 @@ def worlds(plan: Plan) -> st.SearchStrategy[World]:
 @st.composite
 def _worlds(draw: st.DrawFn, plan: Plan) -> World:
     pick = HypothesisPick(draw)
-    tenants, edges = 2 + pick(2), pick(1 << 5)
+    tenants, edges = 2 + pick(2), pick(1 << 6)
     shape = Shape(
         tenants=tenants,
         empty_tenant=bool(edges & 1),
@@ -102,6 +104,7 @@ def _worlds(draw: st.DrawFn, plan: Plan) -> World:
         outsider=bool(edges & 4),
         former=bool(edges & 8),
         null_owner=bool(edges & 16),
+        mixed=bool(edges & 32),
         shared=1,
     )
     return build_world(plan, pick, shape)

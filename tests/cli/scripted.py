@@ -1,6 +1,7 @@
 """The command line with a campaign that yields events written by hand, run as a program.
 
-SCENARIO in the environment says which: leaks, clean, untested, low, interrupted, breaks, bug.
+SCENARIO in the environment says which: leaks, clean, untested, low, interrupted, sleeps, deaf,
+breaks, bug.
 """
 
 import os
@@ -140,9 +141,18 @@ def run_campaign(target: Target, options: Options) -> Iterator[Event]:
     if scenario in ("leaks", "low", "interrupted", "sleeps"):
         yield FindingFound(finding, 1.5)
     yield PhaseFinished("sweep", 2.5, 20000)
+    if scenario == "deaf":
+        said = "ready"
+        while True:
+            try:
+                print(said, file=sys.stderr, flush=True)
+                while True:
+                    Path("/dev/null").stat()
+            except KeyboardInterrupt:
+                said = "not yet"
     if scenario == "sleeps":
-        print("ready", file=sys.stderr, flush=True)
         try:
+            print("ready", file=sys.stderr, flush=True)
             while True:
                 Path("/dev/null").stat()
         except KeyboardInterrupt:

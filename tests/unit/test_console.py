@@ -136,7 +136,7 @@ def test_the_worst_finding_comes_first() -> None:
 def test_warnings_come_once_in_the_summary() -> None:
     warning = Warning("TF901", "not loaded", "public.a")
     text = shown(WarningRaised(warning), replace(FINISHED, warnings=(warning, warning)))
-    assert text.count("TF901 not loaded") == 1
+    assert text.count("TF901 public.a: not loaded") == 1
 
 
 def test_the_summary_of_a_clean_run() -> None:
