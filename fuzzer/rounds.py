@@ -33,7 +33,7 @@ _TELLING = frozenset({"23505", "23P01"})  # errors by which hidden rows may make
 _TIRED = 6  # judgements of one relation and operation that found only what was known
 _EXHAUSTED = 60
 _MOST_JUDGED = 2  # suspicious actions of one relation, operation, shape and kind, in one round
-_MOST_LAWFUL = 1
+_MOST_LAWFUL = 2
 _NO_VERDICT = frozenset({"57014", "25P02", "26000"})  # cancelled, or the tool's own fault
 
 

@@ -18,10 +18,17 @@ STYLES = {
 }
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command, whose exit status 1 means findings; rich would exit with 1."""
+        self.quiet = True
+        raise BrokenPipeError
+
+
 def open_console(*, stderr: bool = False) -> Console:
     """A console that shows text as it is: no markup, no emoji codes, colours only on a terminal
     and never where NO_COLOR is set."""
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    return _Console(stderr=stderr, markup=False, emoji=False, highlight=False)
 
 
 def story_width(console: Console) -> int:

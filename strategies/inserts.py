@@ -39,11 +39,13 @@ class Inserts(Author):
         yield from self._insert_for_nobody(users)
         home = self._home()
         yield from self._insert_like_a_stranger(home, user)
-        for who in dict.fromkeys((*users, self._colleague())):
+        colleague = self._colleague()
+        for who in dict.fromkeys((*users, colleague)):
+            shape = "insert for a colleague" if who is not None and who == colleague else "insert"
             for turn in (0, 1):
                 values = self._scene.candidate(self._relation, tenant=home, user=who, turn=turn)
                 if values is not None and (home is not None or who is not None):
-                    yield self._insert(values, "insert", hostile=False)
+                    yield self._insert(values, shape, hostile=False)
         yield from self._insert_with_foreign_parents(home, user)
         yield from self._insert_deciding_values(home, user)
         yield from self._collisions(home, user)

@@ -38,7 +38,7 @@ _DRAWN = 32  # decisions of their own; relations beyond share them
 _DECISIONS = Decision.MORE * Decision.PARENTS * Decision.VALUES
 _BEYOND = 3000  # ordinals of candidate rows, beyond those of a world's own rows
 _OF_USER = re.compile(r"(\w+)\"?\s*=\s*:user\b|:user\s*=\s*\"?(\w+)")
-_SALTS = 60  # numbers that are tried for one candidate row
+_SALTS = 20  # numbers that are tried for one candidate row
 
 
 def build_world(plan: Plan, pick: Pick, shape: Shape) -> World:

@@ -2,7 +2,8 @@
 
 Each mutant is run in a process of its own, and seconds are counted from the start of that process;
 a run ends with the first finding that the catalogue expects. Twins (the correct forms) are run
-whole and must be quiet. Exit status 1 where a leak was missed or a twin was not quiet.
+whole and must be clean. What the catalogue says is missed is swept only, and counted apart where
+the run even calls it clean. Exit status 1 where another leak was missed or a twin was not quiet.
 """
 
 import argparse
@@ -25,8 +26,8 @@ ONE_RUN = Path(__file__).with_name("one_run.py")
 TIME_LIMIT = 600
 Answer = dict[str, Any]  # JSON
 
-# Against a mutant with a chain (join first, then read) two statements are minimal.
-CHAINS = ("TF209", "TF101", "TF401")
+# What is gained by joining shows only when it is used: two statements are minimal.
+CHAINS = ("TF209",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,7 @@ def measure(leak: Planted, twin: bool, asked: Arguments) -> Line:
             "operations": leak.operations,
             "codes": leak.codes,
             "seed": asked.seed,
-            "seconds": None if twin or asked.shrink else asked.seconds,
+            "seconds": None if twin or asked.shrink or leak.missed else asked.seconds,
             "only": None,
             "shrink": asked.shrink and not twin,
             "whole": twin,
@@ -151,8 +152,10 @@ def measure(leak: Planted, twin: bool, asked: Arguments) -> Line:
         }
         answer = launch(job)
     if twin:
+        # Where the door is not tested, the run of its correct form says no more than that.
+        fine = ("clean", "inconclusive") if leak.missed else ("clean",)
         good = "error" not in answer and not answer["others"] and answer["hit"] is None
-        good = good and answer["status"] != "leaks"
+        good = good and answer["status"] in fine
     else:
         good = answer.get("hit") is not None and (not asked.shrink or is_small(answer))
         good = good or (leak.missed is not None and "error" not in answer)
@@ -257,11 +260,13 @@ def totals(lines: Sequence[Line]) -> Iterator[str]:
         if some:
             median = f"{statistics.median(seconds):.1f}" if seconds else "-"
             slowest = f"{seconds[-1]:.1f}" if seconds else "-"
-            known = sum(x.planted.missed is not None and not x.answer.get("hit") for x in some)
             yield (
-                f"{word}: {len(seconds)} of {len(some)} killed ({known} known to be missed); "
+                f"{word}: {len(seconds)} of {len(some)} killed; "
                 f"seconds to the first finding: median {median}, most {slowest}"
             )
+            left = [x.answer["status"] for x in some if "hit" in x.answer and not x.answer["hit"]]
+            if left:
+                yield f"    of the other {len(left)}, {left.count('clean')} were called clean"
     if twins:
         yield f"twins and equivalents: {sum(x.good for x in twins)} of {len(twins)} quiet"
 

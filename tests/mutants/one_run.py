@@ -36,6 +36,7 @@ def expected(finding: Finding, job: Job) -> bool:
     """Whether it is the finding that the planted leak calls for."""
     return (
         finding.code in job["codes"]
+        and not finding.latent
         and finding.operation in job["operations"]
         and fnmatchcase(finding.relation, job["relation"])
     )

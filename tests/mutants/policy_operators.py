@@ -205,6 +205,30 @@ def setting_open(subject: Subject) -> Iterator[Mutant]:
                 )  # fmt: skip
 
 
+def user_claim(subject: Subject) -> Iterator[Mutant]:
+    """The tenant is also taken from the claims that users write themselves, under the name of the
+    column or under one that stands in the policy alone."""
+    claims = "request.jwt.claims"
+    if not subject.model.identity.user_claims or claims not in subject.model.identity.settings:
+        return
+    for relation, policy in _policies(subject):
+        column = subject.tenant_column(relation.name)
+        if column is None or policy.command != "select" or policy.using is None:
+            continue
+        for key in (column, "home_base"):
+            extra = statement(
+                "{c} = (nullif(current_setting({s}, true), '')::jsonb"
+                " -> 'user_metadata' ->> {k})",
+                c=sql.Identifier(column),
+                s=sql.Literal(claims),
+                k=sql.Literal(key),
+            )[:-1]
+            made = _altered(
+                subject, "user_claim", relation, policy, key, using=f"{policy.using} OR {extra}"
+            )
+            yield made.expecting(codes=("TF109", "TF101"))
+
+
 def null_owner_open(subject: Subject) -> Iterator[Mutant]:
     """Rows of no tenant are open to all."""
     for relation, policy in _policies(subject):
@@ -348,6 +372,7 @@ POLICY_OPERATORS = (
     wrong_column,
     unverified_setting,
     setting_open,
+    user_claim,
     null_owner_open,
     command_widened,
     permissive_added,

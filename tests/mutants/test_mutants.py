@@ -96,7 +96,7 @@ def test_every_planted_leak_is_found(
     entry: dict[str, Any], made: dict[str, Mutant], tmp_path: Path
 ) -> None:
     leak = resolve(entry, made)
-    result = answer(leak, tmp_path, seconds=60)
+    result = answer(leak, tmp_path, seconds=0 if leak.missed else 60)
     assert result["hit"] is not None, found_in(result)
 
 
@@ -174,8 +174,8 @@ def test_the_table_says_what_was_found_and_what_was_not() -> None:
         "no server",
     ]
     assert list(kill_table.totals(lines))[1:] == [
-        "operators: 1 of 4 killed (1 known to be missed); "
-        "seconds to the first finding: median 2.2, most 2.2",
+        "operators: 1 of 4 killed; seconds to the first finding: median 2.2, most 2.2",
+        "    of the other 2, 2 were called clean",
         "twins and equivalents: 0 of 1 quiet",
     ]
 
@@ -186,6 +186,7 @@ def test_the_table_says_what_was_found_and_what_was_not() -> None:
         ("TF201-a", 2, 1, True),
         ("TF201-a", 2, 2, False),
         ("TF101-a", 3, 1, False),
+        ("TF101-a", 2, 2, False),
         ("TF209-a", 2, 2, True),
     ],
 )
