@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TIME ?= 10m
+QUIET := --quiet --disable-pip-version-check --root-user-action ignore
 SOURCES := fuzzer policies strategies tests
 
 .DEFAULT_GOAL := help
@@ -15,9 +16,10 @@ help: ## this list
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "tenantfuzz needs Python 3.11 or later; say which with: make PYTHON=python3.12" >&2; exit 2; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || \
+	  { echo "$(PYTHON) cannot make a virtual environment: on Debian, apt-get install python3-venv" >&2; exit 2; }
 	@echo "installing into $(VENV)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/python -m pip install $(QUIET) --editable '.[dev]'
 	@touch $@
 
 demo: $(STAMP) ## find a leak in a real application, explain it, save it
@@ -39,7 +41,7 @@ lint: $(STAMP)
 # earlier build left behind would be copied along, files that are gone by now included.
 types: $(STAMP)
 	@rm -rf build/typecheck build/lib build/bdist.*
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/typecheck .
+	@$(BIN)/python -m pip install $(QUIET) --no-deps --no-build-isolation --target build/typecheck .
 	@cd build/typecheck && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p tenantfuzz
 	@MYPYPATH=build/typecheck $(BIN)/mypy --config-file pyproject.toml tests
 

@@ -45,7 +45,6 @@ from tenantfuzz.strategies.spares import with_spares
 from tenantfuzz.strategies.worlds import designed_worlds
 from tenantfuzz.target import Target
 from tenantfuzz.trial import Trial
-from tenantfuzz.wire import ServerLostError
 
 _SWEEP_WORLDS = 3
 _SHRINK_SECONDS = 5.0
@@ -145,13 +144,13 @@ class _Campaign:
         interrupted: str | None = None
         try:
             yield from self._phases()
-        except KeyboardInterrupt:
-            interrupted = "interrupted by Ctrl-C"
-        except ServerLostError as error:
+        except KeyboardInterrupt as stop:
+            interrupted = str(stop) or "by Ctrl-C"
+        except ToolError as error:
             if self.counters.checks == 0:
                 raise
             interrupted = str(error).splitlines()[0]
-            yield self._warn("TF902", interrupted)
+            yield self._warn("TF902", f"the run ended early: {error.hint or interrupted}")
         if interrupted is not None or not self.options.shrink:
             yield from self._save_as_found()
         yield self._finish(interrupted)
@@ -360,7 +359,6 @@ class _Campaign:
         for finding in self.registry.ordered():
             if finding.fingerprint in self._shrunk:
                 continue
-            self._shrunk.add(finding.fingerprint)
             witness = self.registry.witnesses[finding.fingerprint]
             with self.prepared.stage(self.loader) as stage:
                 shrunk = shrinker.shrink(stage, finding, witness, seconds=_SHRINK_SECONDS)
@@ -375,6 +373,7 @@ class _Campaign:
                 small, smaller = shrunk.finding, shrunk.witness
             small, warning = self._saved(small, smaller)
             self.registry.improve(small, smaller)
+            self._shrunk.add(finding.fingerprint)
             if warning is not None:
                 yield warning
             yield FindingShrunk(small, monotonic() - self.begun)

@@ -11,16 +11,19 @@ from tenantfuzz.policies.configuration import Acceptance
 
 _READS = frozenset({"TF101", "TF104", "TF107", "TF108", "TF109", "TF401"})
 _SHADOWED = {
-    "TF108": frozenset({"TF101"}),
+    "TF108": frozenset({"TF101", "TF104"}),
     "TF109": frozenset({"TF101"}),
     "TF107": frozenset({"TF101", "TF401"}),
     "TF104": frozenset({"TF101"}),
-    "TF207": frozenset({"TF202"}),
+    "TF207": frozenset({"TF202", "TF203", "TF204"}),
     "TF106": _READS,
     "TF307": _READS,
+    "TF301": _READS,
+    "TF302": _READS,
+    "TF303": _READS,
 }
 """Codes that say nothing more once an ordinary member, statement or read gets the same."""
-_ANY_CULPRIT = frozenset({"TF106", "TF307"})
+_ANY_CULPRIT = frozenset({"TF106", "TF307", "TF301", "TF302", "TF303"})
 
 
 @dataclass(slots=True)

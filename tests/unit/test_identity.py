@@ -101,7 +101,9 @@ def test_policies_speak_for_roles_and_their_members() -> None:
     assert closed(table(policy(roles=("staff",))))
     assert not closed(table(policy(roles=("staff", "app"))))
     # A member of a role is addressed by its policies even without inheriting from it.
-    assert not closed(table(policy(roles=("staff",))), role=Role("app", member_of=frozenset({"staff"})))
+    assert not closed(
+        table(policy(roles=("staff",))), role=Role("app", member_of=frozenset({"staff"}))
+    )
 
 
 @pytest.mark.parametrize("text", ["false", "(false)", "FALSE", "((false))"])
