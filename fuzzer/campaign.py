@@ -151,6 +151,9 @@ class _Campaign:
                 raise
             interrupted = str(error).splitlines()[0]
             yield self._warn("TF902", f"the run ended early: {error.hint or interrupted}")
+        except Exception:
+            yield from self._save_as_found()  # a fault of the tool's own costs no finding
+            raise
         if interrupted is not None or not self.options.shrink:
             yield from self._save_as_found()
         yield self._finish(interrupted)

@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
@@ -179,6 +180,7 @@ def run(
         from tenantfuzz.console import CampaignConsole
         from tenantfuzz.outcome import exit_status, follow
         from tenantfuzz.result import json_text, result_document, write_json
+        from tenantfuzz.scrubbing import scrub
         from tenantfuzz.terminal import open_console
 
         settings = target.configuration.run
@@ -203,7 +205,7 @@ def run(
             engine=engine_name,
             server_dsn=server_dsn,
         )
-        with _second_interrupt_quits():
+        with _ending_in_good_order():
             events = run_campaign(target, options)
             if output is Format.JSON:
                 finished = follow(events, lambda event: None)
@@ -216,10 +218,13 @@ def run(
                     repeat=_command(
                         path,
                         flags={
-                            "--engine": engine,
+                            "--engine": engine.value if engine else None,
+                            "--server": scrub(server) if server else None,
                             "--time": None if time is None else f"{time:g}s",
                             "--max-examples": max_examples,
                             "--only": only,
+                            "--corpus": corpus,
+                            "--fail-on": fail_on.value if fail_on else None,
                         },
                         phases=phase or (),
                         switches={"--strict": strict, "--no-shrink": no_shrink},
@@ -280,10 +285,11 @@ def replay(
                 engine=engine_name,
                 server_dsn=server_dsn,
             )
-            for result in replayed:
-                results.append(result)
-                if output is Format.TEXT:
-                    put_replay(console, result)
+            with _ending_in_good_order():
+                for result in replayed:
+                    results.append(result)
+                    if output is Format.TEXT:
+                        put_replay(console, result)
         elif output is Format.TEXT:
             put(console, f"nothing to replay: there are no counterexamples in {folder}")
         if output is Format.JSON:
@@ -315,9 +321,12 @@ def show(
         from tenantfuzz.terminal import open_console, put_lines, story_width
 
         _check_corpus(corpus)
-        target = None if corpus is not None and not sql else _target(path)
-        folder = corpus if corpus is not None or target is None else target.root / "corpus"
-        assert folder is not None
+        target = None
+        folder = corpus or Path("corpus")
+        # A story needs the file alone; ./corpus may be there without a target.
+        if sql or not (corpus or (path == "." and folder.is_dir())):
+            target = _target(path)
+            folder = corpus or target.root / "corpus"
         [file] = corpus_files.find(folder, [identifier])
         counterexample = corpus_files.load(file)
         if sql and target is not None:
@@ -326,7 +335,7 @@ def show(
             print(psql_script(counterexample, target), end="")
             return ExitStatus.CLEAN
         console = open_console()
-        finding = counterexample.finding
+        finding = replace(counterexample.finding, corpus_file=str(file))
         lines = story(finding, counterexample, width=story_width(console), path=path)
         put_lines(console, lines, finding.severity)
         return ExitStatus.CLEAN
@@ -456,13 +465,17 @@ def _complain(message: str, hint: str | None, error: Exception) -> ExitStatus:
 
 
 @contextmanager
-def _second_interrupt_quits() -> Iterator[None]:
-    """The first Ctrl-C ends the campaign in good order, the second one the process."""
+def _ending_in_good_order() -> Iterator[None]:
+    """The first Ctrl-C, or a signal to end, ends the campaign in good order; the second one the
+    process at once."""
 
     def first(number: int, frame: FrameType | None) -> NoReturn:
-        del number, frame
-        signal.signal(signal.SIGINT, second)
-        raise KeyboardInterrupt
+        del frame
+        for each in before:
+            signal.signal(each, second)
+        raise KeyboardInterrupt(
+            "by Ctrl-C" if number == signal.SIGINT else f"by {signal.Signals(number).name}"
+        )
 
     def second(number: int, frame: FrameType | None) -> NoReturn:
         del number, frame
@@ -470,8 +483,13 @@ def _second_interrupt_quits() -> Iterator[None]:
             os.write(1, b"\x1b[?25h\n")  # the live lines hide the cursor
         os._exit(ExitStatus.ERROR)
 
-    before = signal.signal(signal.SIGINT, first)
+    before = {
+        number: signal.signal(number, first)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN  # as nohup sets it
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -12,6 +12,8 @@ from types import MappingProxyType
 from tenantfuzz.errors import ToolError
 from tenantfuzz.findings import Severity
 
+_NOUN = re.compile(r"(?:er|or|admin|guest|staff|agent|assistant|member)$", re.IGNORECASE)
+
 FAMILIES: Mapping[str, str] = MappingProxyType(
     {
         "TF1": "reads across tenants",
@@ -50,7 +52,7 @@ class Code:
 
     def titled(self, *, relation: str, kind: str) -> str:
         """The title of a finding at ``relation`` by a principal of ``kind``."""
-        named = _named(kind)
+        named = named_kind(kind)
         text = self.title.replace("{kind}", named).replace("{relation}", relation)
         return text[0].upper() + text[1:] if text.startswith(named) else text
 
@@ -91,7 +93,8 @@ def severity(code: str) -> Severity:
     return all_codes()[code].severity
 
 
-def _named(kind: str) -> str:
+def named_kind(kind: str) -> str:
+    """``kind`` as a sentence names it: ``an admin``, ``an outsider``, ``a limited member``."""
     match kind:
         case "dual":
             return "a user of two tenants"
@@ -106,8 +109,12 @@ def _named(kind: str) -> str:
             }[kind]
         case "claim":
             return "a user with a claim of its own making"
+        case "anonymous":
+            return "an anonymous caller"
         case _:
-            return f"{'an' if kind[:1].lower() in tuple('aeiou') else 'a'} {kind}"
+            # Kinds have names of the configuration's own: nouns stand alone, adjectives do not.
+            noun = kind if _NOUN.search(kind) else f"{kind} member"
+            return f"{'an' if kind[:1].lower() in tuple('aeiou') else 'a'} {noun}"
 
 
 @functools.cache

@@ -67,6 +67,7 @@ class CampaignConsole:
         self._verbose = verbose
         self._budget: float | None = None
         self._found = 0
+        self._shrunk = 0
         self._live: Live | None = None
         if console.is_terminal and not console.is_dumb_terminal and sys.stdout.isatty():
             self._live = Live(console=console, auto_refresh=False, transient=True)
@@ -96,7 +97,7 @@ class CampaignConsole:
             case FindingFound():
                 self._finding_found(event.finding)
             case FindingShrunk():
-                pass  # its story comes at the end
+                self._shrunk += 1  # its story comes at the end
             case PhaseFinished():
                 self._phase_finished(event)
             case ReplayResult():
@@ -138,16 +139,20 @@ class CampaignConsole:
         self._found += 1
         text = Text(f"{finding.code} {finding.severity.value.ljust(8)} ")
         text.stylize(STYLES[finding.severity])
-        text.append(f"{finding.relation} {finding.operation}: ", style="default")
         text.append(" ".join(visible(finding.title).split()), style="default")
-        text.truncate(self._console.width, overflow="ellipsis")
+        if self._live is not None:
+            text.truncate(self._console.width, overflow="ellipsis")
         self._console.print(text, soft_wrap=True)
 
     def _phase_finished(self, event: PhaseFinished) -> None:
         self._budget = None
+        took = seconds_text(event.seconds)
+        if event.phase == "shrink":
+            put(self._console, f"shrink: {plural(self._shrunk, 'finding')} in {took}")
+            return
         put(
             self._console,
-            f"{event.phase}: {plural(event.checks, 'check')} in {seconds_text(event.seconds)}, "
+            f"{event.phase}: {plural(event.checks, 'check')} in {took}, "
             f"{plural(self._found, 'finding')} so far",
         )
 

@@ -1,8 +1,9 @@
 """From a violation to a finding that its reader can act on at once."""
 
+import re
 from collections.abc import Sequence
 
-from tenantfuzz.codes import severity, title
+from tenantfuzz.codes import named_kind, severity, title
 from tenantfuzz.counterexample import Step
 from tenantfuzz.culprits import find_culprits
 from tenantfuzz.findings import Finding, PrincipalSummary
@@ -11,6 +12,8 @@ from tenantfuzz.oracles.violation import Violation
 from tenantfuzz.policies.predictions import RowFacts, owners_of
 from tenantfuzz.policies.principals import Principal
 from tenantfuzz.stage import Stage
+
+_ANOTHERS = re.compile(r"rows (?:of|for) another tenant")
 
 
 def explain(
@@ -30,7 +33,7 @@ def explain(
     return Finding(
         code=violation.code,
         severity=severity(violation.code),
-        title=title(violation.code, relation=str(violation.relation), kind=principal.kind),
+        title=_title(principal, violation),
         relation=str(violation.relation),
         operation=violation.operation,
         principal=summary(principal),
@@ -42,6 +45,16 @@ def explain(
         observed=violation.observed + _shown(violation),
         mend=culprits.mend,
     )
+
+
+def _title(principal: Principal, violation: Violation) -> str:
+    text = title(violation.code, relation=str(violation.relation), kind=principal.kind)
+    rows = violation.rows
+    if not rows or any(r.tenants for r in rows):
+        return text
+    if all(r.shared for r in rows):
+        return _ANOTHERS.sub("shared rows", text)
+    return _ANOTHERS.sub("rows of no tenant", text)
 
 
 def summary(principal: Principal) -> PrincipalSummary:
@@ -56,11 +69,8 @@ def summary(principal: Principal) -> PrincipalSummary:
 
 def _explanation(principal: Principal, violation: Violation, sentences: Sequence[str]) -> str:
     who = _who(principal)
-    owners = owners_of(violation.rows)
-    whose = f"tenant {', '.join(owners)}" if owners else "nobody"
     if violation.rows:
-        count = len(violation.rows)
-        first = f"{who} reached {count} row(s) of {violation.relation} that belong to {whose}."
+        first = f"{who} reached {_reached(violation)}."
     else:
         first = f"{who}: {violation.observed}."
     parts = [first, f"{violation.note[0].upper()}{violation.note[1:]}." if violation.note else ""]
@@ -68,15 +78,33 @@ def _explanation(principal: Principal, violation: Violation, sentences: Sequence
 
 
 def _who(principal: Principal) -> str:
-    name = f"A principal of kind {principal.kind}"
-    if principal.user is not None:
-        name += f" (user {principal.user})"
-    if principal.memberships:
-        tenants = ", ".join(sorted(principal.tenants))
-        name += f" of tenant {tenants}"
+    name = named_kind(principal.kind)
+    tenants = sorted(principal.tenants)
+    if len(tenants) == 1:
+        name += f" of tenant {tenants[0]}"
+    more = [f"user {principal.user}"] if principal.user is not None else []
+    if len(tenants) > 1 and not principal.note:
+        more.append(f"of tenants {', '.join(tenants)}")
     if principal.note:
-        name += f", {principal.note},"
-    return name
+        more.append(principal.note)
+    if more:
+        name += f" ({'; '.join(more)})"
+    return name[0].upper() + name[1:]
+
+
+def _reached(violation: Violation) -> str:
+    """How many rows there were, and whose; the state says so of each."""
+    count = len(violation.rows)
+    text = f"{count} row{'' if count == 1 else 's'} of {violation.relation} that "
+    owned = [r for r in violation.rows if r.tenants]
+    owners = owners_of(owned)
+    tenants = f"tenant{'' if len(owners) == 1 else 's'} {', '.join(owners)}"
+    verb = "belongs to" if count == 1 else "belong to"
+    if len(owned) == count:
+        return f"{text}{verb} {tenants}"
+    if not owned:
+        return f"{text}{verb} no tenant"
+    return f"{text}{verb} {tenants} ({len(owned)}) or to no tenant ({count - len(owned)})"
 
 
 def _shown(violation: Violation) -> str:

@@ -53,7 +53,8 @@ def follow(events: Iterator[Event], show: Callable[[Event], None]) -> CampaignFi
 
     On Ctrl-C (KeyboardInterrupt) and where nobody reads the output any more (BrokenPipeError)
     the campaign is asked to end, and what it has found so far is the outcome: also where it
-    cannot give an account of itself any more. Raises ToolError where the stream breaks off.
+    cannot give an account of itself any more. Raises ToolError where the stream breaks off, and
+    KeyboardInterrupt where nothing had begun.
     """
     seen = _Seen()
     try:
@@ -62,8 +63,10 @@ def follow(events: Iterator[Event], show: Callable[[Event], None]) -> CampaignFi
             show(event)
             if isinstance(event, CampaignFinished):
                 return event
-    except KeyboardInterrupt:
-        return _ended(events, seen, show, "by the user")
+    except KeyboardInterrupt as stop:
+        if seen.started is None:
+            raise  # there is nothing to tell yet
+        return _ended(events, seen, show, str(stop) or "by Ctrl-C")
     except BrokenPipeError:
         return _ended(events, seen, _show_nothing, "nobody reads the output any more")
     raise ToolError(
@@ -83,7 +86,7 @@ def _ended(
     if isinstance(events, Generator):
         # It is suspended where it yielded, and may end in good order.
         try:
-            event = events.throw(KeyboardInterrupt())
+            event = events.throw(KeyboardInterrupt(reason))
             seen.take(event)
             for following in events:
                 seen.take(following)

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tenantfuzz.codes import named_kind
 from tenantfuzz.counterexample import Counterexample
 from tenantfuzz.findings import Finding
 from tenantfuzz.lines import LABEL, Line, Part, visible
-from tenantfuzz.policies.principals import Freshness, Principal
+from tenantfuzz.policies.principals import Freshness, HostileKind, Principal
 from tenantfuzz.scrubbing import scrub
 from tenantfuzz.world_table import letters_of, world_lines
 
@@ -58,7 +59,11 @@ def corpus_option(finding: Finding, path: str) -> str:
         return ""
     folder = Path(finding.corpus_file).parent
     root = Path(path) if Path(path).is_dir() else Path(path).parent
-    return "" if folder.resolve() == (root / "corpus").resolve() else f" --corpus {folder}"
+    return (
+        ""
+        if folder.resolve() == (root / "corpus").resolve()
+        else f" --corpus {shlex.quote(str(folder))}"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +97,11 @@ class _Teller:
 
     def _who(self) -> Iterator[Line]:
         summary = self.finding.principal
-        text = f"{summary.kind}, as role {summary.role}" if summary.role else summary.kind
+        text = named_kind(summary.kind)
         if summary.tenant is not None:
-            relation = "of" if self._belongs(summary.tenant) else "naming"
-            text += f", {relation} tenant {self._tenant(summary.tenant)}"
+            text += f"{self._relation(summary.tenant)} tenant {self._tenant(summary.tenant)}"
+        if summary.role:
+            text += f", as role {summary.role}"
         if summary.user is not None:
             text += f", user {summary.user}"
         yield from self._labelled("who", text)
@@ -159,6 +165,14 @@ class _Teller:
         # Commands are not wrapped, so that they can be copied.
         yield Line("again".ljust(LABEL) + replay, Part.LABELLED)
         yield Line(" " * LABEL + show)
+
+    def _relation(self, tenant: str) -> str:
+        """How the principal stands to the tenant that its session names."""
+        if self.finding.principal.kind == HostileKind.DUAL:
+            return ", acting in"
+        if not self._belongs(tenant):
+            return ", naming"
+        return ", of" if self.finding.principal.kind in set(HostileKind) else " of"
 
     def _belongs(self, tenant: str) -> bool:
         """Whether the principal is a member of the tenant that its session names."""

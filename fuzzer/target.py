@@ -16,6 +16,10 @@ from tenantfuzz.policies.configuration import (
 
 FILE_NAME = "tenantfuzz.toml"
 PYPROJECT = "pyproject.toml"
+_SMALLEST = (
+    '[target] schema = ["schema.sql"], [tenancy] tenants = "organizations" and column = '
+    '"organization_id", [identity] role and settings; README.md has a whole one'
+)
 
 # What the environment may say where the file is silent, and whether it is a number or a switch.
 _VARIABLES: Mapping[str, tuple[str, str, type]] = {
@@ -86,7 +90,7 @@ def _read(path: Path) -> tuple[Path, dict[str, object]]:
             if section is None:
                 raise ToolError(
                     f"{path} has no [tool.tenantfuzz]",
-                    hint=f"add that table, or write a {FILE_NAME} with `tenantfuzz init`",
+                    hint=f"add that table, or write a {FILE_NAME}: {_SMALLEST}",
                 )
             return path, section
         return path, data
@@ -99,7 +103,7 @@ def _read(path: Path) -> tuple[Path, dict[str, object]]:
         return pyproject, section
     raise ToolError(
         f"{path} has no {FILE_NAME}, and no {PYPROJECT} with [tool.tenantfuzz]",
-        hint=f"write one with: tenantfuzz init {path}",
+        hint=f"write one: {_SMALLEST}",
     )
 
 

@@ -3,7 +3,7 @@
 import re
 import string
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tenantfuzz.counterexample import Witness
 from tenantfuzz.policies.world import Row, World
@@ -12,6 +12,8 @@ from tenantfuzz.scrubbing import scrub
 _LONGEST_VALUE = 22
 _MOST_ROWS = 6
 _MOST_RELATIONS = 10
+_FEW_RELATIONS = 4
+_MOST_NAMED = 12
 _GAP = "  "
 
 
@@ -40,15 +42,46 @@ def world_lines(witness: Witness, *, width: int) -> list[str]:
             f"tenants: {legend}", width, subsequent_indent="  ", break_on_hyphens=False
         )
     words = _words(witness)
-    # What the statements name comes last to be left out.
-    ranked = sorted(groups, key=lambda name: groups[name][0].relation.name not in words)
-    kept = set(ranked[:_MOST_RELATIONS])
-    for name, rows in groups.items():
-        if name in kept:
-            lines += _table(name, rows, world, letters, words, width)
-    if len(groups) > len(kept):
-        lines.append(f"… and rows of {len(groups) - len(kept)} more relations")
+    told = _told(witness, groups, words)
+    for name in told:
+        lines += _table(name, groups[name], world, letters, words, width)
+    rest = [
+        f"{name} ({', '.join(_owner(row, letters) for row in rows[:_MOST_ROWS])}"
+        + (", …)" if len(rows) > _MOST_ROWS else ")")
+        for name, rows in groups.items()
+        if name not in told
+    ]
+    if len(rest) > _MOST_NAMED:
+        rest[_MOST_NAMED:] = [f"and {len(rest) - _MOST_NAMED} more relations"]
+    if rest:
+        lines += textwrap.wrap(
+            f"besides rows of: {', '.join(rest)}",
+            width,
+            subsequent_indent="  ",
+            break_on_hyphens=False,
+        )
     return lines
+
+
+def _told(
+    witness: Witness, groups: Mapping[str, Sequence[Row]], words: frozenset[str]
+) -> list[str]:
+    """The relations to show in full: all of a few; of many, those that the statements name and
+    those that hold the acting user. The others are there for rows to refer to."""
+    if len(groups) <= _FEW_RELATIONS:
+        return list(groups)
+    user = witness.principal.user
+    told = [
+        name
+        for name, rows in groups.items()
+        if rows[0].relation.name.lower() in words
+        or (user is not None and any(user in row.values.values() for row in rows))
+    ]
+    return told[:_MOST_RELATIONS] or list(groups)[-_FEW_RELATIONS:]
+
+
+def _owner(row: Row, letters: Mapping[str, str]) -> str:
+    return "-" if row.tenant is None else letters.get(row.tenant, _shown(row.tenant))
 
 
 def _words(witness: Witness) -> frozenset[str]:
@@ -68,8 +101,7 @@ def _table(
     columns = _columns(rows, world, words)
     cells = [["of", *columns]]
     for row in shown:
-        owner = letters.get(row.tenant, _shown(row.tenant)) if row.tenant is not None else "-"
-        cells.append([owner, *(_cell(row, column) for column in columns)])
+        cells.append([_owner(row, letters), *(_cell(row, column) for column in columns)])
     widths = [max(len(line[n]) for line in cells) for n in range(len(cells[0]))]
     fitting = 1
     used = 2 + widths[0]

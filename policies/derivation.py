@@ -342,6 +342,7 @@ class _Deriver:
             forged: dict[str, object] = dict.fromkeys(
                 (*keys, *([column] if column else [])), foreign
             )
+            forged |= {n: foreign for n in self._model.identity.claim_names if n not in claims}
             forged |= {"role": "admin", "is_admin": True, "admin": True}
             claims["user_metadata"] = {**claims.get("user_metadata", {}), **forged}
             changed = json.dumps(claims)

@@ -95,6 +95,7 @@ class Identity:
     service_role: str | None = None
     context: Context = Context.VERIFIED
     user_claims: bool = False  # the settings carry claims a user controls (user_metadata)
+    claim_names: tuple[str, ...] = ()  # keys that policies and functions read out of JSON
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ HOSTILE_KINDS = (
 MEMBERSHIP_ALIAS = "membership"
 """The name under which a kind's ``where`` sees the row that makes a principal one of it."""
 
+_JSON_KEY = re.compile(r"->>?\s*'([A-Za-z_]\w*)'")
 _PLACEHOLDER = re.compile(r"\{\w+\.\w+\}")
 
 Rules = dict[tuple[str, RelationName, Operation], Rule]
@@ -83,6 +84,18 @@ def resolve_model(
     if problems := resolution.lookup.problems:
         raise ConfigurationError(list(dict.fromkeys(problems)), source=configuration.source)
     return model
+
+
+def _claim_names(catalog: Catalog) -> tuple[str, ...]:
+    """The keys that policies and functions read out of JSON documents, in a stable order."""
+    policies = [
+        text
+        for relation in catalog.relations.values()
+        for policy in relation.policies
+        for text in (policy.using, policy.check)
+    ]
+    texts = [*policies, *(f.source for f in catalog.functions)]
+    return tuple(sorted({key for text in texts for key in _JSON_KEY.findall(text or "")}))
 
 
 def attacker_of(configuration: Configuration, preset: PresetFacts | None) -> Attacker:
@@ -232,6 +245,7 @@ class _Resolution:
             service_role=service_role,
             context=section.context,
             user_claims=claims or self.configuration.target.preset == "supabase",
+            claim_names=_claim_names(self.catalog),
         )
 
     def _preset_role(self, name: str | None) -> str | None:

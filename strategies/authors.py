@@ -11,6 +11,7 @@ from tenantfuzz.strategies.actions import Action, Grants
 from tenantfuzz.strategies.dictionary import Dictionary
 from tenantfuzz.strategies.scene import Scene
 from tenantfuzz.strategies.solving import mutate_value
+from tenantfuzz.strategies.worlds import user_columns
 
 _PAYLOAD_FIRST = ("title", "name", "body", "description", "content", "label", "note", "subject")
 _MOST_VICTIMS = 4
@@ -231,3 +232,18 @@ class Author:
         columns = {c for fk in keys for c in fk.columns}
         columns |= {c for w in self._ownership.ways for c in w.columns}
         return columns | ({self._ownership.column} if self._ownership.column is not None else set())
+
+    def _user_columns(self) -> list[str]:
+        """The columns that name a user: by a foreign key, or because a rule says so."""
+        scene, name = self._scene, self._relation.name
+        memberships = scene.model.memberships
+        columns = [
+            fk.columns[0]
+            for fk in scene.model.foreign_keys(scene.catalog, name)
+            if fk.target == scene.model.users and len(fk.columns) == 1
+        ]
+        for fk in scene.model.foreign_keys(scene.catalog, name):
+            if memberships is not None and fk.target == memberships.relation:
+                pairs = zip(fk.columns, fk.target_columns, strict=True)
+                columns += [c for c, t in pairs if t == memberships.user]
+        return list(dict.fromkeys([*columns, *user_columns(scene.plan, name)]))

@@ -36,6 +36,9 @@ class Inserts(Author):
                 values = self._scene.candidate(self._relation, tenant=tenant, user=who)
                 if values is not None:
                     yield from self._insert_shapes(values)
+                    bare = self._bare(values)
+                    if bare != values:
+                        yield self._insert(bare, "insert of what it must have")
         yield from self._insert_for_nobody(users)
         home = self._home()
         yield from self._insert_like_a_stranger(home, user)
@@ -62,6 +65,16 @@ class Inserts(Author):
         tuples = ", ".join("(" + ", ".join(literal(r.get(c)) for c in columns) + ")" for r in rows)
         middle = "OVERRIDING SYSTEM VALUE " if override else ""
         return f"INSERT INTO {self._table} ({column_list(columns)}) {middle}VALUES {tuples}"
+
+    def _bare(self, values: Values) -> Values:
+        """Without the references and values that may be left out: a policy may look at them."""
+        kept = {self._owner_column(), *self._user_columns()}
+        kept |= {c for w in self._ownership.ways for c in w.columns}
+        return {
+            c: v
+            for c, v in values.items()
+            if c in kept or ((column := self._relation.column(c)) is not None and column.not_null)
+        }
 
     def _insert_shapes(self, values: Values) -> Iterator[Action]:
         keys = column_list(key_columns(self._relation, self._grants))

@@ -9,7 +9,6 @@ from tenantfuzz.policies.structure import Operation
 from tenantfuzz.strategies.actions import Action
 from tenantfuzz.strategies.authors import Author
 from tenantfuzz.strategies.reads import key_columns, key_condition
-from tenantfuzz.strategies.worlds import user_columns
 
 _MOST_VICTIMS = 4
 _MOST_LITERALS = 5
@@ -119,12 +118,7 @@ class Updates(Author):
         """Rows of the own tenant written into a colleague's name, and a colleague's into one's
         own."""
         me, colleague = self._principal.user, self._colleague()
-        columns = [
-            fk.columns[0]
-            for fk in self._scene.model.foreign_keys(self._scene.catalog, self._relation.name)
-            if fk.target == self._scene.model.users and len(fk.columns) == 1
-        ]
-        columns += user_columns(self._scene.plan, self._relation.name)
+        columns = self._user_columns()
         for column in dict.fromkeys(columns):
             for value, keys in (
                 (colleague, self._own(Operation.UPDATE)),

@@ -65,8 +65,8 @@ def violations(
             code=code,
             relation=relation.name,
             operation="select",
-            expected=f"none of the {len(shown)} row(s) that are hidden from it",
-            observed=f"{len(shown)} hidden row(s), owned by {owners}",
+            expected="no row that is hidden from it",
+            observed=f"{len(shown)} hidden row{'' if len(shown) == 1 else 's'}, owned by {owners}",
             before=tuple(shown),
             note=note,
         )

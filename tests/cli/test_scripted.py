@@ -118,7 +118,7 @@ def test_exit_statuses(folder: Path, scenario: str, arguments: list[str], status
 def test_an_interrupted_run_prints_what_it_has(folder: Path) -> None:
     done = run("interrupted", "run", cwd=folder)
     assert "came back  1 row of tenant t2: id = i2\n" in done.stdout
-    assert "interrupted: by the user\ncells: not known\n" in done.stdout
+    assert "interrupted: by Ctrl-C\ncells: not known\n" in done.stdout
     assert done.stderr == ""
 
 

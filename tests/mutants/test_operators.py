@@ -1,6 +1,7 @@
 """The edits and operators on small, hand-made input."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import expressions
 import object_operators
@@ -209,6 +210,21 @@ def test_a_verified_setting_is_read_raw(subject: Subject) -> None:
     assert sql["t:unverified_setting:Notes:read:org"] == (
         'ALTER POLICY "read" ON "public"."Notes"'
         " USING (((org = current_setting('app.org', true)) AND (NOT hidden)));"
+    )
+
+
+def test_a_claim_of_the_users_own_opens_where_the_session_carries_claims(subject: Subject) -> None:
+    assert made(policy_operators.user_claim, subject) == {}
+    identity = Identity(role="app", settings={"request.jwt.claims": "{{}}"}, user_claims=True)
+    signed = replace(subject, model=replace(subject.model, identity=identity))
+    found = {m.name: m for m in policy_operators.user_claim(signed)}
+    assert list(found) == ["t:user_claim:Notes:read:org", "t:user_claim:Notes:read:home_base"]
+    mutant = found["t:user_claim:Notes:read:home_base"]
+    assert mutant.codes == ("TF109", "TF101")
+    assert mutant.sql == (
+        'ALTER POLICY "read" ON "public"."Notes" USING (((org = app.org()) AND (NOT hidden))'
+        " OR \"org\" = (nullif(current_setting('request.jwt.claims', true), '')::jsonb"
+        " -> 'user_metadata' ->> 'home_base'));"
     )
 
 

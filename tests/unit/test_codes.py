@@ -1,6 +1,6 @@
 import pytest
 
-from tenantfuzz.codes import FAMILIES, all_codes, find_code, severity, title
+from tenantfuzz.codes import FAMILIES, all_codes, find_code, named_kind, severity, title
 from tenantfuzz.errors import ToolError
 
 # The codes and severities of DESIGN.md, section 6, which are fixed.
@@ -64,3 +64,18 @@ def test_titles_name_the_kind_and_the_relation() -> None:
 def test_braces_in_names_are_left_alone() -> None:
     text = title("TF101", relation="public.{kind}", kind="member")
     assert text == "A member reads rows of another tenant in public.{kind}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "named"),
+    [
+        ("member", "a member"),
+        ("owner", "an owner"),
+        ("assigned", "an assigned member"),
+        ("read-only", "a read-only member"),
+        ("anonymous", "an anonymous caller"),
+        ("unset", "a session whose identity was never set"),
+    ],
+)
+def test_kinds_read_as_english(kind: str, named: str) -> None:
+    assert named_kind(kind) == named

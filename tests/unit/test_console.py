@@ -84,7 +84,7 @@ def test_plain_output_has_no_codes_and_no_live_lines() -> None:
     )
     assert "\x1b" not in text
     assert "cells, " not in text
-    assert "TF101 high     public.issues select: a title\n" in text
+    assert "TF101 high     a title\n" in text
     assert "\nleaks: 1 finding (1 high)\n" in text
 
 
@@ -92,10 +92,8 @@ def test_markup_and_emoji_codes_in_names_are_shown_as_they_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    odd = replace(FINDING, relation="public.[red]x[/red]", title=":smile: [bold]")
-    assert "TF101 high     public.[red]x[/red] select: :smile: [bold]\n" in shown(
-        FindingFound(odd, 1.0)
-    )
+    odd = replace(FINDING, title=":smile: [bold] public.[red]x[/red]")
+    assert "TF101 high     :smile: [bold] public.[red]x[/red]\n" in shown(FindingFound(odd, 1.0))
     console = open_console()
     stream = io.StringIO()
     console.file = stream
@@ -106,7 +104,6 @@ def test_markup_and_emoji_codes_in_names_are_shown_as_they_are(
 def test_a_finding_is_one_line_the_moment_it_is_found() -> None:
     text = shown(FindingFound(replace(FINDING, title="long\n" * 50), 1.0))
     assert text.count("\n") == 1
-    assert len(text) <= 81
 
 
 def test_an_unreadable_corpus_file_does_not_stop_the_story() -> None:
@@ -285,7 +282,7 @@ def test_ctrl_c_in_the_campaign_keeps_what_was_found() -> None:
     shown_events: list[Event] = []
     finished = follow(events(), shown_events.append)
     assert finished.findings == (FINDING,)
-    assert (finished.status, finished.interrupted, finished.seed) == ("leaks", "by the user", 7)
+    assert (finished.status, finished.interrupted, finished.seed) == ("leaks", "by Ctrl-C", 7)
     assert shown_events[-1] is finished
 
 

@@ -1,5 +1,7 @@
 from dataclasses import replace
 
+import pytest
+
 from tenantfuzz.counterexample import Counterexample, Step, Witness
 from tenantfuzz.findings import Finding, PrincipalSummary, Severity
 from tenantfuzz.lines import Part, visible
@@ -60,8 +62,8 @@ def test_the_whole_story_at_80_columns() -> None:
 TF101 critical  A member reads rows of another tenant in public.issues
 {identifier}
 where      select public.issues
-who        member, as role app, of tenant 6c0e15e3-2b6d-48ba-9307-6f02040d333d
-           (A), user u1
+who        a member of tenant 6c0e15e3-2b6d-48ba-9307-6f02040d333d (A), as role
+           app, user u1
 whose      rows of tenant d23412d5-aae6-424f-93a4-d23f077cef58 (B)
 identity   app.org = 6c0e15e3-2b6d-48ba-9307-6f02040d333d
 world      tenants: A = 6c0e15e3-2b6d-4…0d333d, B = d23412d5-aae6-4…7cef58
@@ -161,7 +163,50 @@ def test_a_large_world_is_counted_not_shown() -> None:
     assert len(lines) < 50
     assert "public.issues" in lines, "what the statements name is always shown"
     assert "  … 44 more rows" in lines
-    assert lines[-1] == "… and rows of 21 more relations"
+    text = " ".join(" ".join(lines).split())
+    assert "besides rows of: public.other_0 (A), public.other_1 (A)," in text
+    assert text.endswith("public.other_11 (A), and 18 more relations")
+
+
+def test_rows_that_are_only_referred_to_are_counted_and_the_users_own_are_shown() -> None:
+    names = ("users", "memberships", "locations", "machines")
+    users, memberships, locations, machines = (RelationName("public", n) for n in names)
+    rows = (
+        Row(users, {"id": "u1"}, A),
+        Row(memberships, {"id": "7", "user_id": "u1", "organization_id": A}, A),
+        Row(locations, {"id": "1"}, A),
+        Row(locations, {"id": "2"}, B),
+        Row(machines, {"id": "3"}, None),
+        Row(ISSUES, {"id": "9", "organization_id": B}, B),
+    )
+    witness = replace(WITNESS, world=World(rows=rows, tenants=(A, B)))
+    lines = world_lines(witness, width=69)
+    shown = [line for line in lines if line.startswith("public.")]
+    assert shown == ["public.users", "public.memberships", "public.issues"]
+    assert lines[-1] == "besides rows of: public.locations (A, B), public.machines (-)"
+
+
+@pytest.mark.parametrize(
+    ("kind", "tenants", "who"),
+    [
+        ("admin", {A}, "an admin of tenant"),
+        ("limited", {A}, "a limited member of tenant"),
+        ("dual", {A, B}, "a user of two tenants, acting in tenant"),
+        ("outsider", set(), "an outsider, naming tenant"),
+        ("claim", {A}, "a user with a claim of its own making, of tenant"),
+    ],
+)
+def test_who_acted_reads_as_english(kind: str, tenants: set[str], who: str) -> None:
+    finding = replace(FINDING, principal=replace(FINDING.principal, kind=kind))
+    principal = replace(
+        WITNESS.principal,
+        kind=kind,
+        memberships=tuple(Membership(t) for t in sorted(tenants)),
+        all_tenants=frozenset(tenants),
+    )
+    case = replace(COUNTEREXAMPLE, witness=replace(WITNESS, principal=principal))
+    text = " ".join(story_text(finding, case).split())
+    assert f"who {who} {A} (A), as role app, user u1 whose" in text
 
 
 def test_a_wide_table_fits() -> None:
