@@ -9,8 +9,9 @@ from tenantfuzz.culprits import find_culprits
 from tenantfuzz.findings import Finding, PrincipalSummary
 from tenantfuzz.identity import readable_identity
 from tenantfuzz.oracles.violation import Violation
-from tenantfuzz.policies.predictions import RowFacts, owners_of
+from tenantfuzz.policies.predictions import owners_of
 from tenantfuzz.policies.principals import Principal
+from tenantfuzz.row_text import readable_row
 from tenantfuzz.stage import Stage
 
 _ANOTHERS = re.compile(r"rows (?:of|for) another tenant")
@@ -42,7 +43,7 @@ def explain(
         culprits=tuple(dict.fromkeys(names)),
         statements=statements,
         expected=violation.expected,
-        observed=violation.observed + _shown(violation),
+        observed=violation.observed + _shown(violation, [c.name for c in relation.columns]),
         mend=culprits.mend,
     )
 
@@ -107,11 +108,7 @@ def _reached(violation: Violation) -> str:
     return f"{text}{verb} {tenants} ({len(owned)}) or to no tenant ({count - len(owned)})"
 
 
-def _shown(violation: Violation) -> str:
-    lines = [f"\n  {_short(row)}" for row in violation.rows[:3]]
+def _shown(violation: Violation, columns: Sequence[str]) -> str:
+    lines = [f"\n  {readable_row(row.text, columns)}" for row in violation.rows[:3]]
     more = len(violation.rows) - 3
     return "".join(lines) + (f"\n  and {more} more" if more > 0 else "")
-
-
-def _short(row: RowFacts) -> str:
-    return row.text if len(row.text) <= 160 else row.text[:157] + "..."
