@@ -167,7 +167,8 @@ def test_a_killed_server_ends_the_run_with_what_was_found(shop: Path) -> None:
         os.kill(pid, signal.SIGKILL)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (2, "")
-    assert "\ninterrupted: the connection to the server was lost: " in out
+    # Noticed by the statement under way, or by the next connection.
+    assert "\ninterrupted: " in out
     assert "warning: TF902 the run ended early: " in out
     assert "culprit    support" in out
     assert saved(shop) == ["TF101-issues-select-"]

@@ -37,6 +37,9 @@ BINDING = Binding(tenant="t1", user="u1", tenants=("t1", "t2"))
         ('"a"":tenant" = :user', '"a"":tenant" = \'u1\''),
         ("$$:tenant$$ || :tenant", "$$:tenant$$ || 't1'"),
         ("$a$ :tenant $$ :user $a$ || :user", "$a$ :tenant $$ :user $a$ || 'u1'"),
+        # A backslash escapes in E strings only; a quote in a comment opens no string.
+        (r"x LIKE 'a\' AND org = :tenant AND y = 'b'", r"x LIKE 'a\' AND org = 't1' AND y = 'b'"),
+        ("true /* don't: :tenant */ AND org = :tenant", "true /* don't: :tenant */ AND org = 't1'"),
         ("true -- of :tenant\nAND org = :tenant", "true -- of :tenant\nAND org = 't1'"),
     ],
 )
@@ -73,7 +76,13 @@ def test_template_words_come_in_order() -> None:
     assert template_words("{user} {x} plain") == ()
 
 
-ATTRIBUTES = {"user.id": "u1", "tenant.id": "7", "user.name": 'A "B" \\ C', "user.team": None}
+ATTRIBUTES = {
+    "user.id": "u1",
+    "tenant.id": "7",
+    "user.name": 'A "B" \\ C',
+    "user.team": None,
+    "user.nan": "NaN",
+}
 
 
 @pytest.mark.parametrize(
@@ -103,6 +112,7 @@ def test_plain_templates(template: str, rendered: str | None) -> None:
             {"org": 7, "orgs": [7, "7"]},
         ),
         ('{"who": {user.id}}', {"who": "u1"}),
+        ('{"who": {user.nan}}', {"who": "NaN"}),
         # Missing attributes leave out their key or element, and no more than that.
         ('{"a": "{user.team}", "b": {user.nope}, "c": null}', {"c": None}),
         ('{"meta": {"team": "x-{user.team}", "id": "{user.id}"}}', {"meta": {"id": "u1"}}),
