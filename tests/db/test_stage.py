@@ -348,6 +348,19 @@ def test_a_step_that_fails_leaves_no_trace(world: Stage, sql: str, sqlstate: str
     assert world.act(ONE, "INSERT INTO issues VALUES (12, 1)").failure is None
 
 
+def test_constraints_that_wait_are_checked_at_once_where_no_load_has_done_so(
+    stage: Stage,
+) -> None:
+    stage.begin()  # as on a world that was committed: the constraint still waits
+    stage.wire.execute("INSERT INTO orgs VALUES (1, 'One')", "INSERT INTO issues VALUES (10, 1)")
+    dangling = "INSERT INTO issues VALUES (11, 1, 'x', 99)"
+    assert sqlstates(stage.write(ONE, [dangling, WHO])) == ["23503", "ok"]
+    assert sqlstates(stage.trusted([dangling, WHO])) == ["23503", "ok"]
+    assert sqlstates([stage.act(ONE, dangling)]) == ["23503"]
+    assert keys(stage, ISSUES) == {'["10"]'}
+    assert me(stage)[0][0] != "stage_app"
+
+
 # What was touched
 
 

@@ -174,6 +174,14 @@ def test_each_membership_has_the_rule_of_its_own_kind_and_binds_its_own_tenant()
     assert answers.asked == [(ISSUES, bound)]
 
 
+def test_under_scope_active_the_tenants_of_a_rule_are_the_active_one() -> None:
+    access = {("member", ISSUES, Operation.SELECT): Rule("x = ANY (:tenants)", widens=True)}
+    answers = Answers({"x = ANY ('{\"A\"}')": frozenset({"a1"})})
+    active = Principal("dual", "u9", "A", (Membership("A"),), frozenset({"A", "B"}))
+    allowed = predict(model(access), answers).allowed(active, ISSUES, Operation.SELECT)
+    assert allowed == {"a1", "all"}
+
+
 def test_rules_of_one_without_memberships_bind_null() -> None:
     access = {("outsider", ISSUES, Operation.SELECT): Rule("org = :tenant", widens=True)}
     answers = Answers({"org = NULL": frozenset()})
