@@ -22,7 +22,7 @@ from tenantfuzz.policies.predictions import Key, Prediction, RowFacts, State
 from tenantfuzz.policies.principals import Membership, Principal
 from tenantfuzz.policies.structure import Operation, Relation, RelationName
 from tenantfuzz.stage import Stage
-from tenantfuzz.wire import Outcome
+from tenantfuzz.wire import Outcome, same_answer
 
 _ALL_WRITES = frozenset({"insert", "update", "delete"})
 
@@ -205,10 +205,10 @@ class Judge:
             ("changed", Perturb(stage.catalog, stage.model).statements(hidden)),
         ):
             again = self._elsewhere(principal, step.sql, statements)
-            if again is None or _same_answer(outcome, again):
+            if again is None or same_answer(outcome, again):
                 continue
             here = self.stage.read(principal, [step.sql], prepare=False)[0]
-            if not _same_answer(outcome, here):
+            if not same_answer(outcome, here):
                 return  # chance or physical order decides, not hidden data
             code = "TF307" if _is_aggregate(outcome, relation) else "TF106"
             rows = tuple(
@@ -405,18 +405,6 @@ def _mixed(written: Written, standing: _Standing) -> Prediction:
 
 def _returns(sql: str) -> bool:
     return " returning " in f" {sql.lower()} "
-
-
-def _same_answer(one: Outcome, other: Outcome) -> bool:
-    """Equal as multisets of rows (order is not asked for), or failed alike."""
-    if one.failure is not None or other.failure is not None:
-        return (
-            one.failure is not None
-            and other.failure is not None
-            and one.failure.sqlstate == other.failure.sqlstate
-            and one.failure.message == other.failure.message
-        )
-    return sorted(one.rows, key=repr) == sorted(other.rows, key=repr)
 
 
 def _is_aggregate(outcome: Outcome, relation: Relation) -> bool:

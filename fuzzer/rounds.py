@@ -27,7 +27,7 @@ from tenantfuzz.strategies.plan import Plan
 from tenantfuzz.strategies.reads import key_columns, reads
 from tenantfuzz.strategies.scene import Rows, Scene
 from tenantfuzz.strategies.writes import writes
-from tenantfuzz.wire import Outcome, RawRow
+from tenantfuzz.wire import Outcome, RawRow, same_answer
 
 _TELLING = frozenset({"23505", "23P01"})  # errors by which hidden rows may make themselves known
 _TIRED = 6  # judgements of one relation and operation that found only what was known
@@ -294,7 +294,7 @@ class Round:
                 differing += [
                     (principal, action)
                     for (action, outcome), other in zip(done, again, strict=True)
-                    if not _alike(outcome, other)
+                    if not same_answer(outcome, other)
                 ]
         wire.execute("ROLLBACK TO elsewhere", "RELEASE elsewhere")
         return differing
@@ -411,17 +411,6 @@ def _needed(steps: Sequence[Step], finding: Finding) -> tuple[Step, ...]:
     last = finding.statements[-1].rstrip(";")
     index = next((i for i, s in enumerate(steps) if s.sql.rstrip(";") == last), len(steps) - 1)
     return (steps[0],) if index == 0 else (steps[0], steps[index])
-
-
-def _alike(one: Outcome, other: Outcome) -> bool:
-    if one.failure is not None or other.failure is not None:
-        mine, theirs = one.failure, other.failure
-        return (
-            mine is not None
-            and theirs is not None
-            and (mine.sqlstate, mine.message) == (theirs.sqlstate, theirs.message)
-        )
-    return one.rows == other.rows or sorted(one.rows, key=repr) == sorted(other.rows, key=repr)
 
 
 def had_effect(action: Action, outcome: Outcome) -> bool:

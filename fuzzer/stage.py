@@ -265,28 +265,23 @@ class Stage:
         """Runs writes as ``principal``, each undone before the next."""
         head = ["SAVEPOINT act", *identity_statements(principal, self.catalog), "SAVEPOINT write"]
         self._enter(principal, self.wire.groups([head]))
-        checks = ["SET CONSTRAINTS ALL IMMEDIATE"] if self.loader.deferrable else []
-        groups: list[list[str]] = []
-        for statement in statements:
-            groups += [[statement, *checks], ["ROLLBACK TO write"]]
-        outcomes = self.wire.groups(groups, prepare=True)
+        results = self._each_undone(statements, prepare=True)
         self.wire.execute("ROLLBACK TO act", "RELEASE act")
-        size = 2 + len(checks)
-        results: list[Outcome] = []
-        for start in range(0, len(outcomes), size):
-            first, *others = outcomes[start : start + size]
-            failed = next((o for o in others if o.failure is not None and not o.skipped), None)
-            results.append(failed if failed is not None and first.failure is None else first)
         return results
 
     def trusted(self, statements: Sequence[str]) -> list[Outcome]:
         """Runs statements as the trusted role, without row security, each undone."""
-        groups: list[list[str]] = [["SAVEPOINT write"]]
+        self.wire.execute("SAVEPOINT write")
+        results = self._each_undone(statements, prepare=False)
+        self.wire.execute("RELEASE write")
+        return results
+
+    def _each_undone(self, statements: Sequence[str], *, prepare: bool) -> list[Outcome]:
+        """The outcome of each statement, undone by the savepoint ``write``; constraints that may
+        wait are checked at once, and what they say counts as the statement's own failure."""
         checks = ["SET CONSTRAINTS ALL IMMEDIATE"] if self.loader.deferrable else []
-        for statement in statements:
-            groups += [[statement, *checks], ["ROLLBACK TO write"]]
-        groups.append(["RELEASE write"])
-        outcomes = self.wire.groups(groups)[1:-1]
+        groups = [g for s in statements for g in ([s, *checks], ["ROLLBACK TO write"])]
+        outcomes = self.wire.groups(groups, prepare=prepare)
         size = 2 + len(checks)
         results: list[Outcome] = []
         for start in range(0, len(outcomes), size):

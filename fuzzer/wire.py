@@ -94,6 +94,18 @@ class Clock:
     statements: int = 0
 
 
+def same_answer(one: Outcome, other: Outcome) -> bool:
+    """Equal as multisets of rows (order is not asked for), or failed alike."""
+    if one.failure is not None or other.failure is not None:
+        mine, theirs = one.failure, other.failure
+        return (
+            mine is not None
+            and theirs is not None
+            and (mine.sqlstate, mine.message) == (theirs.sqlstate, theirs.message)
+        )
+    return one.rows == other.rows or sorted(one.rows, key=repr) == sorted(other.rows, key=repr)
+
+
 class Wire:
     """One connection, used raw. Not for concurrent use."""
 
