@@ -111,7 +111,8 @@ class Ledger:
 
     def summary(self, accepted: Sequence[Acceptance]) -> Coverage:
         """The coverage as the result states it; accepted cells are listed with their reason."""
-        covered, closed = 0, []
+        covered: list[tuple[str, str, str]] = []
+        closed: list[tuple[str, str, str]] = []
         untested: list[UntestedCell] = []
         for cell in self.cells():
             name, operation, kind = cell
@@ -119,14 +120,14 @@ class Ledger:
             if self._closed(cell):
                 closed.append((str(name), operation.value, kind))
             elif reason is None:
-                covered += 1
+                covered.append((str(name), operation.value, kind))
             else:
                 untested.append(UntestedCell(str(name), operation.value, kind, reason))
         untested += self._doors()
         known = [(cell, _acceptance(cell, accepted)) for cell in untested]
         return Coverage(
-            cells=covered + len(closed) + len(untested),
-            covered=covered,
+            cells=len(covered) + len(closed) + len(untested),
+            covered=len(covered),
             closed=len(closed),
             untested=tuple(c for c, reason in known if reason is None),
             accepted=tuple(
@@ -135,6 +136,7 @@ class Ledger:
                 if reason is not None
             ),
             closed_cells=tuple(closed),
+            covered_cells=tuple(covered),
         )
 
     def _closed(self, cell: Cell) -> bool:

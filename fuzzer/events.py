@@ -27,6 +27,7 @@ class Coverage:
     untested: tuple[UntestedCell, ...] = ()
     accepted: tuple[UntestedCell, ...] = ()
     closed_cells: tuple[tuple[str, str, str], ...] = ()  # relation, operation, kind
+    covered_cells: tuple[tuple[str, str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
