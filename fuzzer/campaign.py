@@ -1,6 +1,7 @@
 """A campaign: a budgeted run of phases over a target, as one stream of events."""
 
 import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -46,6 +47,7 @@ from tenantfuzz.strategies.worlds import designed_worlds
 from tenantfuzz.target import Target
 from tenantfuzz.trial import Trial
 
+_TENANT_IN_NOTE = re.compile(r"(?<=its membership) of tenant .*?(?= is not in force)")
 _SWEEP_WORLDS = 3
 _SHRINK_SECONDS = 5.0
 _PROGRESS_EVERY = 0.2
@@ -109,6 +111,7 @@ class _Campaign:
             prepared.catalog,
             prepared.model,
             functions=prepared.doors,
+            missing=prepared.missing,
             queries=[q.name for q in configuration.queries]
             + [a.name for a in configuration.adapters]
             + list(configuration.target.queries),
@@ -481,8 +484,7 @@ def one_of_each(principals: Sequence[Principal], *, most: int) -> list[Principal
     counts: dict[tuple[str, str], int] = {}
     chosen: list[Principal] = []
     for principal in principals:
-        note = "" if principal.note.startswith("its membership") else principal.note
-        sort = (principal.kind, note)
+        sort = (principal.kind, _TENANT_IN_NOTE.sub("", principal.note))
         counts[sort] = counts.get(sort, 0) + 1
         if counts[sort] <= most:
             chosen.append(principal)

@@ -18,14 +18,15 @@ from hypothesis.errors import NoSuchExample
 
 from tenantfuzz.counterexample import Witness
 from tenantfuzz.findings import Finding
-from tenantfuzz.policies.model import Model
+from tenantfuzz.policies.model import Model, OwnershipKind
 from tenantfuzz.policies.predictions import Key
 from tenantfuzz.policies.structure import Catalog, ForeignKey, Relation, RelationName
-from tenantfuzz.policies.world import Row, World
+from tenantfuzz.policies.world import Fixup, Row, World
 from tenantfuzz.stage import Stage
 from tenantfuzz.strategies.influence import influential_relations
 from tenantfuzz.trial import NEED_CUTS, Trial
 
+_OF_USERS = (OwnershipKind.USER, OwnershipKind.MEMBERS)
 _FEW = 12  # rows that need no coarse steps first
 # What is drawn for a row: it goes, it keeps only what it must have, it stays as it is. Nearly all
 # random draws keep it, so that Hypothesis starts near the whole.
@@ -64,6 +65,7 @@ class Shrinker:
         if best is None:
             return None
         best = self._by_relation(stage, best, deadline)
+        best = self._unlinked(stage, best, deadline)
         best = self._one_by_one(stage, best, deadline)
         smaller = self._by_hypothesis(stage, best, deadline)
         if len(smaller.witness.world.rows) < len(best.witness.world.rows):
@@ -175,6 +177,49 @@ class Shrinker:
                 best = Shrunk(found, smaller, minimal=False)
         return best
 
+    def _unlinked(self, stage: Stage, best: Shrunk, deadline: float) -> Shrunk:
+        """Takes references away that may be NULL, all at once or row by row: each holds on to rows
+        that have nothing else to do with it."""
+        loose = self._free_references(best.witness.world)
+        if not loose:
+            return best
+        for some in [loose, *([index] for index in reversed(loose))] if len(loose) > 1 else [loose]:
+            if monotonic() > deadline:
+                break
+            world = self._without_references(best.witness.world, set(some))
+            smaller = replace(best.witness, world=world)
+            found = self._trial.shows(stage, smaller, best.finding)
+            if found is not None:
+                best = Shrunk(found, smaller, minimal=False)
+                if some is loose:
+                    break
+        return best
+
+    def _free_references(self, world: World) -> list[int]:
+        return [
+            index
+            for index, row in enumerate(world.rows)
+            if any(row.values.get(c) is not None for c in self._free_columns(row))
+            or any(_is_of(f, row) for f in world.fixups)
+        ]
+
+    def _free_columns(self, row: Row) -> set[str]:
+        """The columns of references that may be NULL and that say nothing of whose the row is."""
+        relation = self._catalog.relations[row.relation]
+        columns = {c for fk in self._keys(row) for c in fk.columns}
+        columns -= _owning_columns(relation, self._model)
+        return {c for c in columns if (found := relation.column(c)) and not found.not_null}
+
+    def _without_references(self, world: World, chosen: set[int]) -> World:
+        rows = list(world.rows)
+        for index in chosen:
+            free = self._free_columns(rows[index])
+            values = {c: v for c, v in rows[index].values.items() if c not in free}
+            rows[index] = replace(rows[index], values=values)
+        kept = [rows[i] for i in range(len(rows)) if i not in chosen]
+        fixups = tuple(f for f in world.fixups if any(_is_of(f, row) for row in kept))
+        return self._rebuilt(replace(world, fixups=fixups), rows)
+
     # Hypothesis
 
     def _by_hypothesis(self, stage: Stage, start: Shrunk, deadline: float) -> Shrunk:
@@ -277,14 +322,8 @@ class Shrinker:
         return self._rebuilt(world, [r for i, r in enumerate(world.rows) if i in chosen])
 
     def _rebuilt(self, world: World, rows: Sequence[Row]) -> World:
-        fixups = tuple(
-            f
-            for f in world.fixups
-            if any(
-                r.relation == f.relation and all(r.values.get(c) == v for c, v in f.key.items())
-                for r in rows
-            )
-        )
+        fixups = tuple(f for f in world.fixups if any(_is_of(f, r) for r in rows))
+        users = self._users(rows)
         present = {r.tenant for r in rows if r.tenant is not None}
         tenants = self._model.tenants
         if tenants is not None:
@@ -296,8 +335,18 @@ class Shrinker:
             rows=tuple(rows),
             fixups=fixups,
             tenants=tuple(t for t in world.tenants if t in present),
-            users=tuple(u for u in world.users if any(u in r.values.values() for r in rows)),
+            users=tuple(u for u in world.users if u in users),
         )
+
+    def _users(self, rows: Sequence[Row]) -> set[str | None]:
+        """The ids of the users that these rows are about."""
+        model = self._model
+        columns = {(n, o.column) for n, o in model.ownership.items() if o.kind in _OF_USERS}
+        if model.users is not None:
+            columns.add((model.users, model.user_key))
+        if model.memberships is not None:
+            columns.add((model.memberships.relation, model.memberships.user))
+        return {r.values.get(c) for r in rows for name, c in columns if c and r.relation == name}
 
     def _key(self, row: Row) -> tuple[str | None, ...] | None:
         key = self._catalog.relations[row.relation].primary_key
@@ -315,16 +364,28 @@ class Shrinker:
         return replace(row, values=values)
 
 
-def _needed_columns(relation: Relation, model: Model) -> set[str | None]:
+def _needed_columns(relation: Relation, model: Model) -> set[str]:
+    needed = {c for fk in relation.foreign_keys for c in fk.columns}
+    return needed | _owning_columns(relation, model)
+
+
+def _owning_columns(relation: Relation, model: Model) -> set[str]:
+    """The columns of the key, of the partition, and those that say whose the row is."""
     key = relation.primary_key
-    needed: set[str | None] = set(key.columns) if key else set()
-    needed |= {c for fk in relation.foreign_keys for c in fk.columns}
+    columns = set(key.columns) if key else set[str]()
     ownership = model.owner_of(relation.name)
-    needed |= {ownership.column} | {c for w in ownership.ways for c in w.columns}
+    columns |= {ownership.column or ""} | {c for w in ownership.ways for c in w.columns}
     memberships = model.memberships
     if memberships is not None and relation.name == memberships.relation:
-        needed |= {c.name for c in relation.columns}
-    return needed | set(relation.partition_key)
+        columns |= {c.name for c in relation.columns}
+    return columns | set(relation.partition_key)
+
+
+def _is_of(fixup: Fixup, row: Row) -> bool:
+    """Whether the fix-up completes that row."""
+    return row.relation == fixup.relation and all(
+        row.values.get(c) == v for c, v in fixup.key.items()
+    )
 
 
 def _may_be_left_out(relation: Relation, name: str, value: str | None) -> bool:

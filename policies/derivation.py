@@ -1,6 +1,7 @@
 """Derives every principal that a world has: its members, and the hostile ones."""
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
@@ -44,6 +45,10 @@ class _Deriver:
         self._kinds = {k.name: k for k in model.kinds}
         self._active = [m for m in population.memberships if m.active]
         self._tenants = tuple(population.tenants)
+        # Kinds may add settings of their own to those of everybody.
+        kinds = [*model.kinds[::-1]]
+        self._templates = {n: t for kind in kinds for n, t in kind.settings.items()}
+        self._templates |= model.identity.settings
 
     def all(self) -> Iterator[Principal]:
         if not self._population.has_users:
@@ -58,9 +63,11 @@ class _Deriver:
             yield from self._former()
             yield from self._strayed(members)
         yield from self._anonymous()
-        if members and self._model.identity.settings:
+        if members and self._templates:
             yield from self._context_free(members[0])
-            yield from self._malformed(members[0])
+            for member in _one_of_each(members):
+                yield from self._partial(member)
+                yield from self._malformed(member)
             if self._model.identity.user_claims and len(self._tenants) > 1:
                 yield from self._claims(members[0])
 
@@ -125,7 +132,7 @@ class _Deriver:
 
     def _names_tenant(self) -> bool:
         identity = self._model.identity
-        values = [*identity.settings.values(), *([identity.role] if identity.role else [])]
+        values = [*self._templates.values(), *([identity.role] if identity.role else [])]
         return any(
             uses_placeholder(v.sql, "tenant")
             if isinstance(v, SqlTemplate)
@@ -160,7 +167,9 @@ class _Deriver:
             seen.add(fact.user)
             chosen = self._model.identity.context is Context.CHOSEN and self._names_tenant()
             for tenant in (None, fact.tenant) if chosen else (None,):
-                note = f"its membership of tenant {fact.tenant} is no longer in force"
+                state = ", ".join(self._state(fact))
+                note = f"its membership of tenant {fact.tenant} is not in force"
+                note += f": {state}" if state else ""
                 yield self._principal(
                     HostileKind.FORMER, None, user=fact.user, tenant=tenant, note=note
                 )
@@ -174,6 +183,14 @@ class _Deriver:
             yield self._principal(
                 HostileKind.FORMER, None, user=user, tenant=None, note="its membership is deleted"
             )
+
+    def _state(self, fact: MembershipFact) -> Iterator[str]:
+        """What the columns hold that tell whether a membership is in force."""
+        memberships = self._model.memberships
+        words = re.findall(r"\w+", memberships.active or "") if memberships is not None else []
+        for column in dict.fromkeys(w for w in words if w in fact.attributes):
+            value = fact.attributes[column]
+            yield f"{column} is empty" if value is None else f"{column} = {value}"
 
     def _strayed(self, members: list[Principal]) -> Iterator[Principal]:
         """A member of one tenant that names another one, where the caller picks the tenant."""
@@ -222,7 +239,7 @@ class _Deriver:
         base = replace(
             member, user=None, tenant=None, memberships=(), all_tenants=frozenset(), settings=()
         )
-        names = tuple(self._model.identity.settings)
+        names = tuple(self._templates)
         yield replace(
             base,
             kind=HostileKind.UNSET,
@@ -246,11 +263,11 @@ class _Deriver:
                 earlier=member.settings,
                 note=f"an earlier transaction set the identity locally and {word}",
             )
-        if len(member.settings) > 1:
-            yield from self._partial(member)
 
     def _partial(self, member: Principal) -> Iterator[Principal]:
         """All pairs of settings of which one is there and the other is missing or empty."""
+        if len(member.settings) < 2:
+            return
         verified = self._model.identity.context is Context.VERIFIED
         for name, _ in member.settings:
             rest = tuple((n, v) for n, v in member.settings if n != name)
@@ -281,7 +298,7 @@ class _Deriver:
     def _carries(self, settings: tuple[tuple[str, str], ...], word: str) -> bool:
         """Whether any of these settings is made from attributes of the user, tenant, …"""
         for name, _ in settings:
-            template = self._model.identity.settings.get(name)
+            template = self._templates.get(name)
             if isinstance(template, SqlTemplate):
                 if uses_placeholder(template.sql, word):
                     return True
@@ -294,7 +311,7 @@ class _Deriver:
     def _malformed(self, member: Principal) -> Iterator[Principal]:
         base = replace(member, user=None, tenant=None, memberships=(), all_tenants=frozenset())
         for name, value in member.settings:
-            template = self._model.identity.settings.get(name)
+            template = self._templates.get(name)
             json_like = isinstance(template, str) and is_json_template(template)
             for bad, note in _bad_values(value, json_like=json_like):
                 rest = tuple((n, bad if n == name else v) for n, v in member.settings)
@@ -423,6 +440,14 @@ class _Deriver:
                 value = render_template(template, attributes)
             if value is not None:
                 yield name, value
+
+
+def _one_of_each(members: list[Principal]) -> list[Principal]:
+    """The first member of each set of identity settings."""
+    found: dict[frozenset[str], Principal] = {}
+    for member in members:
+        found.setdefault(frozenset(name for name, _ in member.settings), member)
+    return list(found.values())
 
 
 def _as_role(value: str, identity: Identity, role: str) -> str:

@@ -215,6 +215,9 @@ class Author:
                 yield fk.columns[0], foreign[0]
         if memberships is not None and name == memberships.relation and foreign:
             yield memberships.tenant, foreign[0]
+        for pointer in self._scene.plan.pointers.get(name, ()):
+            if foreign:
+                yield pointer, foreign[0]
         cycling = self._scene.plan.cycling.get(name, {})
         for column in self._relation.columns:
             options = list(cycling.get(column.name, ()))

@@ -1,7 +1,7 @@
 """Makes rows one by one: parents are chosen, values solved, keys kept apart, owners noted."""
 
 import itertools
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from tenantfuzz.policies.model import OwnershipKind
@@ -135,9 +135,12 @@ class Builder:
             must_own=ownership.kind is OwnershipKind.VIA and wish.tenant is not None and not owned,
         )
         reason = "no rows can be had that its foreign keys may point at"
+        sparse = name in self._sparse
         self._making.append(name)
         try:
-            choices = chooser.choices(wish.fixed, sparse=name in self._sparse)
+            choices = chooser.choices(wish.fixed, sparse=sparse)
+            if steered := self._steered(name, links, wish):
+                choices = itertools.chain(chooser.choices(steered, sparse=sparse), choices)
             for at, choice in enumerate(itertools.islice(choices, _CHOICES)):
                 try:
                     filled = self.filler.fill(relation, choice, wish)
@@ -160,6 +163,14 @@ class Builder:
             self._making.pop()
         self.failures[name] = reason
         return None
+
+    def _steered(self, name: RelationName, links: Sequence[Link], wish: Wish) -> Values:
+        """The given columns with those references that this row would rather have."""
+        turns = self.filler.turns.get(name, 0)
+        rather = self.plan.preferred(name, wish.value, turns, wish.ordinal or 0)
+        single = {k.key.columns[0] for k in links if len(k.key.columns) == 1}
+        steer = {c: v for c, v in rather.items() if c in single and c not in wish.fixed}
+        return {**wish.fixed, **steer} if steer else {}
 
     def finish(self) -> None:
         """Set the references that had to wait for their targets."""

@@ -124,7 +124,14 @@ class Chooser:
             1 for k in self.links[: self.links.index(link)] if k.key.target == link.key.target
         )
         loose = not (link.owning and self.tenant is not None)
-        found = self.stock.parents(link, choice.fixed, tenant=self.tenant, turn=turn, loose=loose)
+        found = self.stock.parents(
+            link,
+            choice.fixed,
+            tenant=self.tenant,
+            turn=turn,
+            loose=loose,
+            roving=self.stock.is_roving(self.relation.name, link),
+        )
         yield from found[:_TRIED]
         complete = all(c in choice.fixed for c in link.key.columns)
         if not found and (link.hard or (complete and link.key.declared)):

@@ -31,6 +31,7 @@ from tenantfuzz.strategies.text import (
     LASTING_TIMES,
     LIVE_FLAGS,
     padded,
+    snake,
     text_variants,
     words_for,
 )
@@ -269,7 +270,7 @@ def _number_variants(type_: DataType, name: str, literals: Sequence[Literal]) ->
 
 def _time_maker(type_: DataType, name: str) -> TypeMaker:
     """Times in the past; what starts comes before what changes and what ends."""
-    lowered = name.lower()
+    lowered = snake(name)
     late = any(
         w in lowered for w in ("end", "finish", "until", "complet", "due", "stop", "_to", "till")
     )
@@ -398,7 +399,7 @@ def _options(
     has_natural: bool,
 ) -> tuple[tuple[str | None, ...], bool]:
     """The values to pick from, and whether the natural value comes before them."""
-    type_, name = column.type, column.name.lower()
+    type_, name = column.type, snake(column.name)
     null: tuple[str | None, ...] = (None,) if judge(None) else ()
     default = _default_value(column)
     first = [default] if default is not None and judge(default) else []

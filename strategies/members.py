@@ -16,6 +16,7 @@ from tenantfuzz.strategies.values import uuid_text
 
 _TRIED = 2000  # combinations of candidate values that are looked at
 MOST_JOININGS = 6  # memberships per tenant, where there is no kind for each of them
+_MOST_FORMERS = 4  # sorts of memberships that are not in force
 _PAST = "2024-01-15 12:00:00+00"
 _FUTURE = "2099-01-01 00:00:00+00"
 _SUBSELECT = re.compile(r"\bselect\b", re.IGNORECASE)
@@ -83,8 +84,10 @@ def plan_people(
     if outsider and can_be_outside(plan.catalog, model):
         add(natural + 1)
     if former:
-        if plan.former is not None:
-            add(natural + 2, (min(1, tenants - 1), plan.former))
+        if plan.formers:
+            # The first are those that every world has; numbers tell them apart.
+            for extra, joining in enumerate(plan.formers):
+                add(natural + (2 if not extra else 5 + extra), (min(1, tenants - 1), joining))
         elif not lives_in_users(model) and can_be_outside(plan.catalog, model):
             add(natural + 2)
     return tuple(people)
@@ -119,11 +122,12 @@ def can_be_outside(catalog: Catalog, model: Model) -> bool:
 
 def plan_joinings(
     catalog: Catalog, model: Model, deciding: Mapping[str, tuple[str, ...]] = {}
-) -> tuple[tuple[Joining, ...], Joining | None]:
-    """The memberships that each tenant gets, one per kind, and the one that is not in force.
+) -> tuple[tuple[Joining, ...], tuple[Joining, ...]]:
+    """The memberships that each tenant gets, one per kind, and those that are not in force: one
+    for each column and value that alone takes the force away.
 
-    Then follow some that hold the remaining values of ``deciding`` columns (a role that a policy
-    asks for, though no kind is made of it).
+    After those of the kinds follow some that hold the remaining values of ``deciding`` columns (a
+    role that a policy asks for, though no kind is made of it).
 
     Where the predicates of the kinds are not understood (sub-selects, functions), the memberships
     run through combinations of the values that the predicates name; which kind each of them makes
@@ -131,7 +135,7 @@ def plan_joinings(
     """
     memberships = model.memberships
     if memberships is None or memberships.relation not in catalog.relations:
-        return (Joining(DEFAULT_KIND, {}),), None
+        return (Joining(DEFAULT_KIND, {}),), ()
     relation = catalog.relations[memberships.relation]
     kinds = [k for k in model.kinds if k.source is None] or [Kind(DEFAULT_KIND)]
     predicates = [k.where for k in kinds if k.where is not None]
@@ -139,7 +143,7 @@ def plan_joinings(
         predicates.append(memberships.active)
     taken = {memberships.user, memberships.tenant}
     taken |= {c for key in relation.foreign_keys for c in key.columns}
-    candidates = _candidates(relation, predicates, taken)
+    candidates = _candidates(relation, predicates, taken, deciding)
     breaks = [
         condition_of(relation, f"NOT ({check.expression})")
         for check in relation.checks
@@ -219,13 +223,27 @@ def _judge(relation: Relation, predicate: str | None, values: Values) -> Truth:
     return Truth.UNKNOWN if _SUBSELECT.search(predicate) else truth_of(relation, predicate, values)
 
 
-def _inactive(verdicts: Sequence[_Verdict]) -> Joining | None:
-    found = next((v for v in verdicts if v.active is Truth.NO), None)
-    return None if found is None else Joining("", found.values, active=False)
+def _inactive(verdicts: Sequence[_Verdict]) -> tuple[Joining, ...]:
+    """Memberships that differ in one column from one that is in force: invited, left, banned each
+    in its own way. Where none differs in one column only, the first that is not in force."""
+    broken = [v.values for v in verdicts if v.active is Truth.NO]
+    whole = [v.values for v in verdicts if v.active is Truth.YES]
+    ways: dict[tuple[str, str | None], Values] = {}
+    for values in broken:
+        for other in whole:
+            differing = [c for c in values if values[c] != other.get(c)]
+            if len(differing) == 1:
+                ways.setdefault((differing[0], values[differing[0]]), values)
+                break
+    found = list(ways.values()) or broken[:1]
+    return tuple(Joining("", values, active=False) for values in found[:_MOST_FORMERS])
 
 
 def _candidates(
-    relation: Relation, predicates: Sequence[str], taken: set[str]
+    relation: Relation,
+    predicates: Sequence[str],
+    taken: set[str],
+    deciding: Mapping[str, tuple[str, ...]],
 ) -> dict[str, list[str | None]]:
     """For each column that a predicate reads, values worth trying, the most ordinary first."""
     read: list[str] = []
@@ -253,7 +271,8 @@ def _candidates(
         column = relation.column(name)
         if column is None or name in taken or column.generated:
             continue
-        values: list[str | None] = [*_typical(column), *named.get(name, ())]
+        words = () if _is_time(column) else deciding.get(name, ())
+        values: list[str | None] = [*_typical(column), *named.get(name, ()), *words]
         free = not relation.checks and not column.type.domain_checks
         if column.type.base in ("text", "varchar", "citext", "bpchar") and free:
             values.append("ordinary")
@@ -283,7 +302,9 @@ def _typical(column: Column) -> list[str]:
         return ["true", "false"] if "true" in (column.default or "") else ["false", "true"]
     if _is_time(column):
         width = 10 if column.type.base == "date" else 19 if column.type.base == "timestamp" else 22
-        return [_FUTURE[:width], _PAST[:width]] if "expire" in column.name else [_PAST[:width]]
+        return (
+            [_FUTURE[:width], _PAST[:width]] if "expire" in column.name.lower() else [_PAST[:width]]
+        )
     return []
 
 

@@ -1,7 +1,7 @@
 """A plan: all that is decided about populating a schema before any world is drawn."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tenantfuzz.policies.model import Model
 from tenantfuzz.policies.structure import Catalog, ForeignKey, RelationKind, RelationName
@@ -60,7 +60,9 @@ class Plan:
     count shifts the choices. ``unpopulated`` says why a relation stays empty. ``leaves`` holds for
     each partitioned root one mapping of key columns to values per leaf. ``cycling`` holds the
     values of the columns that decide verdicts. ``joinings`` are the memberships that each tenant
-    gets (one per kind), ``former`` the one that no longer counts, where a predicate can tell.
+    gets (one per kind), ``formers`` those that do not count, where a predicate can tell.
+    ``pointers`` are the columns that hold a tenant's id though no foreign key says so; ``roving``
+    those that name some tenant, not the row's own: a partner, somebody who is kept out.
     """
 
     catalog: Catalog
@@ -76,7 +78,9 @@ class Plan:
     leaves: Mapping[RelationName, tuple[Mapping[str, str], ...]]
     cycling: Mapping[RelationName, Mapping[str, tuple[str, ...]]]
     joinings: tuple[Joining, ...] = ()
-    former: Joining | None = None
+    formers: tuple[Joining, ...] = ()
+    pointers: Mapping[RelationName, tuple[str, ...]] = field(default_factory=dict)
+    roving: frozenset[tuple[RelationName, str]] = frozenset()
 
     def preferred(
         self, name: RelationName, turn: int, rotation: int, ordinal: int

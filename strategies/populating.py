@@ -221,12 +221,51 @@ class Populator:
                 for at in range(self._shape.shared):
                     self._builder.make(name, Wish(None, at, at + decision.parent, at))
             case OwnershipKind.PRIVATE:
-                for at in range(self._shape.private):
-                    self._make_private(name, at)
+                if not self._make_for_everybody(name):
+                    for at in range(self._shape.private):
+                        self._make_private(name, at)
             case OwnershipKind.UNCLASSIFIED:
                 pass  # made where another relation's row needs one
             case _:
                 self._make_for_tenants(name, decision)
+
+    def _make_for_everybody(self, name: RelationName) -> bool:
+        """Private rows that identity may hang on: a session of each user in each tenant where it
+        is a member, a key of each tenant. False where the rows name neither."""
+        users, tenants = self._columns_naming(name)
+        if not users and not tenants:
+            return False
+        pairs: list[tuple[int, str | None, str | None]] = []
+        for person, user in zip(self._people, self._users, strict=True):
+            homes = [self._tenants[t] for t in person.active_in] or [self._home(person)]
+            if users:
+                pairs += [(person.natural, user, home) for home in homes if home or not tenants]
+        if not users:
+            pairs = [(0, None, tenant) for tenant in self._with_rows()]
+        for at, user, tenant in pairs:
+            fixed = dict.fromkeys(users, user) | dict.fromkeys(tenants, tenant)
+            self._builder.make(name, Wish(tenant, at, at, 0, fixed))
+        return True
+
+    def _columns_naming(self, name: RelationName) -> tuple[list[str], list[str]]:
+        """The columns that hold a user, and those that hold a tenant, by its foreign keys."""
+        model = self._model
+        memberships = model.memberships
+        users: list[str] = []
+        tenants: list[str] = []
+        for link in self._plan.links.get(name, ()):
+            key = link.key
+            for column, target in zip(key.columns, key.target_columns, strict=True):
+                of_member = memberships is not None and key.target == memberships.relation
+                if (key.target, target) == (model.users, model.user_key) or (
+                    of_member and memberships is not None and target == memberships.user
+                ):
+                    users.append(column)
+                elif (key.target, target) == (model.tenants, model.tenant_key) or (
+                    of_member and memberships is not None and target == memberships.tenant
+                ):
+                    tenants.append(column)
+        return list(dict.fromkeys(users))[:1], list(dict.fromkeys(tenants))[:1]
 
     def _make_private(self, name: RelationName, at: int) -> None:
         """A private row may still speak about a tenant (jobs, outboxes): then about the first."""
@@ -243,17 +282,19 @@ class Populator:
                 continue  # it was made as a parent of another row
             if single and not person.memberships:
                 continue
-            wish = Wish(
-                self._home(person), person.natural, person.natural, person.natural, {column: user}
-            )
-            self._builder.make(name, wish)
+            home = self._home(person)
+            fixed = {**self._pointing(name, home), column: user}
+            natural = person.natural
+            self._builder.make(name, Wish(home, natural, natural, natural, fixed))
 
     def _make_for_tenants(self, name: RelationName, decision: Decision) -> None:
         ownership = self._model.owner_of(name)
         builder = self._builder
         for tenant in self._with_rows():
             by_column = ownership.kind is OwnershipKind.COLUMN and ownership.column is not None
-            fixed = {str(ownership.column): tenant} if by_column else {}
+            fixed = self._pointing(name, tenant)
+            if by_column:
+                fixed[str(ownership.column)] = tenant
             promised = builder.reserved(name, tenant)
             for at in range(max(self._count(name, tenant) + decision.more, len(promised))):
                 turn = at + decision.parent
@@ -265,6 +306,11 @@ class Populator:
                     break
         if self._shape.null_owner:
             self._make_without_owner(name)
+
+    def _pointing(self, name: RelationName, tenant: str | None) -> dict[str, str | None]:
+        """The columns that name the row's tenant though no foreign key says so."""
+        found = self._plan.pointers.get(name, ())
+        return dict.fromkeys(found, tenant) if tenant is not None else {}
 
     def _count(self, name: RelationName, tenant: str) -> int:
         count = self._shape.rows

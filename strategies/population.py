@@ -14,10 +14,12 @@ from tenantfuzz.strategies.ordering import arrange, links_of, nullable
 from tenantfuzz.strategies.partitions import partition_leaves
 from tenantfuzz.strategies.picking import SeededPick, SimplestPick
 from tenantfuzz.strategies.plan import POPULATED_KINDS, Link, Plan, Unpopulated
+from tenantfuzz.strategies.pointers import roving_columns, tenant_pointers
 from tenantfuzz.strategies.populating import Decision, Populator, Shape
 
 __all__ = ["Plan", "Unpopulated", "plan_population"]
 
+_SHARED = OwnershipKind.SHARED
 _CYCLED = 6  # values of one deciding column that rows run through
 _PAST = {"date": "2024-01-20", "timestamp": "2024-01-20 12:00:00"}
 
@@ -61,11 +63,20 @@ def plan_population(
         _by_relation(catalog, overrides),
         {n: leaves for n in candidates if (leaves := partition_leaves(catalog, n))},
         {n: c for n in candidates if (c := _cycling(catalog, model, n, dictionary))},
+        pointers={
+            n: tenant_pointers(catalog, model, dictionary, catalog.relations[n]) for n in candidates
+        },
+        roving=frozenset(
+            (n, column)
+            for n in candidates
+            if n != model.tenants
+            for column in roving_columns(catalog, model, dictionary, catalog.relations[n])
+        ),
     )
     memberships = model.memberships.relation if model.memberships is not None else None
     deciding = plan.cycling.get(memberships, {}) if memberships is not None else {}
-    joinings, former = plan_joinings(catalog, model, deciding)
-    plan = replace(plan, joinings=joinings, former=former, values=_tenant_keys(plan))
+    joinings, formers = plan_joinings(catalog, model, deciding)
+    plan = replace(plan, joinings=joinings, formers=formers, values=_tenant_keys(plan))
     while True:
         plan = _arranged(plan, _needed(wanted, candidates), failed)
         found = _without_rows(plan)
@@ -217,9 +228,16 @@ def _cycling(
     keys |= {c for link in links_of(catalog, model, name) for c in link.key.columns}
     keys |= {c for u in relation.uniques if u.primary for c in u.columns}
     keys |= set(relation.partition_key) | {model.owner_of(name).column or ""}
+    # Which row of a shared list it names may decide as well: a bucket, a plan, a status.
+    shared = {
+        link.key.columns[0]
+        for link in links_of(catalog, model, name)
+        if len(link.key.columns) == 1 and model.owner_of(link.key.target).kind is _SHARED
+    }
     found: dict[str, tuple[str, ...]] = {}
-    for column in sorted(dictionary.policy_columns(relation) - keys):
-        values = _values_of(relation, column, dictionary)
+    for column in sorted(dictionary.policy_columns(relation) - (keys - shared)):
+        words = dictionary.for_column(relation, column)
+        values = words if column in shared else _values_of(relation, column, dictionary)
         if values:
             found[column] = values[:_CYCLED]
     return found

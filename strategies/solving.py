@@ -16,7 +16,7 @@ from tenantfuzz.strategies.columns import (
 from tenantfuzz.strategies.decoding import OPAQUE
 from tenantfuzz.strategies.dictionary import Dictionary
 from tenantfuzz.strategies.picking import Pick
-from tenantfuzz.strategies.text import CANARY_FIRST, RESERVED
+from tenantfuzz.strategies.text import CANARY_FIRST, RESERVED, snake
 from tenantfuzz.strategies.values import TEXT_BASES, canary_text, maker_of
 
 Row = dict[str, str | None]
@@ -444,7 +444,7 @@ def _canary_column(plan: _RelationPlan, free: Collection[str], length: int) -> s
 
 
 def _canary_rank(column: Column) -> tuple[int, int, int]:
-    name, type_ = column.name.lower(), column.type
+    name, type_ = snake(column.name), column.type
     if type_.category is not TypeCategory.BASE:
         kind = 4
     elif type_.base in TEXT_BASES:

@@ -57,8 +57,19 @@ class Stock:
         """The records of a relation that belong to a tenant, in the order they were made."""
         return self._own.get((relation, tenant), ())
 
+    def is_roving(self, relation: RelationName, link: Link) -> bool:
+        """Whether the reference names some tenant that need not be the row's own."""
+        return (relation, link.key.columns[0]) in self._plan.roving
+
     def parents(
-        self, link: Link, fixed: Values, *, tenant: str | None, turn: int, loose: bool = True
+        self,
+        link: Link,
+        fixed: Values,
+        *,
+        tenant: str | None,
+        turn: int,
+        loose: bool = True,
+        roving: bool = False,
     ) -> list[Record]:
         """Rows that ``link`` may point at given the ``fixed`` columns, the best first.
 
@@ -66,6 +77,8 @@ class Stock:
         rows; then, if the reference cannot be NULL, rows of nobody, and for a row without a tenant
         any row at all. Where all columns are fixed any row with these values will do. ``loose``
         off leaves only rows of the tenant, as is right for a reference that gives the owner.
+        ``roving``: every other turn begins with another tenant (the reference names a partner, or
+        somebody who is kept out).
         """
         key = link.key
         everything = self.records.get(key.target, ())
@@ -77,6 +90,11 @@ class Stock:
         own = self.of_tenant(key.target, tenant) if tenant is not None else ()
         start = turn % len(own) if own else 0
         found = [*own[start:], *own[:start]]
+        if roving and len(everything) > 1 and tenant is not None:
+            others = [r for r in everything if tenant not in r.belongs]
+            start = turn // 2 % max(1, len(others))
+            others = [*others[start:], *others[:start]]
+            found = found + others if turn % 2 else others + found
         if len(needed) == len(key.columns):
             found = list(everything)
         elif loose:

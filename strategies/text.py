@@ -3,6 +3,7 @@
 import re
 import string
 from collections.abc import Callable
+from functools import lru_cache
 
 _DIGITS = string.digits + string.ascii_lowercase
 
@@ -35,6 +36,15 @@ RESERVED = re.compile(
     r"raw_user_meta_data|raw_app_meta_data|aud)$"
 )
 """Columns whose text means something to code: the last to hold a canary."""
+
+
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+@lru_cache(maxsize=4096)
+def snake(name: str) -> str:
+    """A column's name in lower case with its words apart: ``deletedAt`` as ``deleted_at``."""
+    return _HUMP.sub("_", name).lower()
 
 
 def shortened(label: str, number: int, limit: int | None) -> str:
@@ -99,7 +109,7 @@ _BY_NAME: tuple[tuple[re.Pattern[str], Callable[[str], Words]], ...] = tuple(
 def words_for(column: str, limit: int | None) -> Words:
     """The function from numbers to ordinary texts for a column of that name, within ``limit``."""
     label = column.replace("_", " ").strip() or "text"
-    lowered = column.lower()
+    lowered = snake(column)
     for pattern, words in _BY_NAME:
         if pattern.search(lowered):
             named = words(column)
