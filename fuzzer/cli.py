@@ -21,13 +21,14 @@ from tenantfuzz.exit_status import ExitStatus
 from tenantfuzz.findings import Severity
 
 if TYPE_CHECKING:
+    from tenantfuzz.events import Event
     from tenantfuzz.target import Target
 
 # What is heavy is imported in the commands that need it: help and explanations come at once.
 
 PHASES = ("replay", "sweep", "fuzz")
 DEFAULT_SECONDS = 60.0
-_REPORTS = (".json",)
+_REPORTS = (".json", ".sarif", ".xml", ".md", ".html", ".ndjson")
 
 app = typer.Typer(
     help="Finds out whether members of one organisation can read, change or learn of what "
@@ -77,7 +78,7 @@ def _report(text: str) -> Path:
     path = Path(text)
     if path.suffix not in _REPORTS:
         raise typer.BadParameter(
-            f"{text!r}: reports are written as {', '.join(_REPORTS)} in this version"
+            f"{text!r}: reports are written as {', '.join(_REPORTS)}; the ending says which"
         )
     if not path.parent.is_dir():
         raise typer.BadParameter(f"{text!r}: the folder {path.parent} does not exist")
@@ -149,7 +150,12 @@ def run(
     output: FormatOption = Format.TEXT,
     report: Annotated[
         list[Path] | None,
-        typer.Option(parser=_report, metavar="FILE", help="Write the result to FILE (.json)."),
+        typer.Option(
+            parser=_report,
+            metavar="FILE",
+            help="Write a report, too; may be repeated. The ending says which: .json, .sarif, "
+            ".xml (JUnit), .md, .html, .ndjson (events, live).",
+        ),
     ] = None,
     corpus: CorpusOption = None,
     fail_on: Annotated[
@@ -179,7 +185,8 @@ def run(
         from tenantfuzz.campaign import Options, run_campaign
         from tenantfuzz.console import CampaignConsole
         from tenantfuzz.outcome import exit_status, follow
-        from tenantfuzz.result import json_text, result_document, write_json
+        from tenantfuzz.reports.reporter import Reporter
+        from tenantfuzz.result import json_text, result_document
         from tenantfuzz.scrubbing import scrub
         from tenantfuzz.terminal import open_console
 
@@ -205,36 +212,42 @@ def run(
             engine=engine_name,
             server_dsn=server_dsn,
         )
-        with _ending_in_good_order():
+        repeat = _command(
+            path,
+            flags={
+                "--engine": engine.value if engine else None,
+                "--server": scrub(server) if server else None,
+                "--time": None if time is None else f"{time:g}s",
+                "--max-examples": max_examples,
+                "--only": only,
+                "--corpus": corpus,
+                "--fail-on": fail_on.value if fail_on else None,
+            },
+            phases=phase or (),
+            switches={"--strict": strict, "--no-shrink": no_shrink},
+        )
+        reporter = Reporter(report or (), target, path=path, repeat=repeat, fail_on=threshold)
+        with _ending_in_good_order(), reporter:
             events = run_campaign(target, options)
             if output is Format.JSON:
-                finished = follow(events, lambda event: None)
+                finished = follow(events, reporter.take)
                 print(json_text(result_document(finished)), end="")
             else:
                 shown = CampaignConsole(
                     open_console(),
                     path=path,
                     open_file=corpus_files.load,
-                    repeat=_command(
-                        path,
-                        flags={
-                            "--engine": engine.value if engine else None,
-                            "--server": scrub(server) if server else None,
-                            "--time": None if time is None else f"{time:g}s",
-                            "--max-examples": max_examples,
-                            "--only": only,
-                            "--corpus": corpus,
-                            "--fail-on": fail_on.value if fail_on else None,
-                        },
-                        phases=phase or (),
-                        switches={"--strict": strict, "--no-shrink": no_shrink},
-                    ),
+                    repeat=repeat,
                     verbose=verbose,
                 )
+
+                def show(event: "Event") -> None:
+                    reporter.take(event)
+                    shown.show(event)
+
                 with shown:
-                    finished = follow(events, shown.show)
-        for file in report or ():
-            write_json(result_document(finished), file)
+                    finished = follow(events, show)
+            reporter.write(finished)
         return exit_status(finished, threshold)
 
     _exit_with(action)

@@ -56,7 +56,7 @@ def follow(events: Iterator[Event], show: Callable[[Event], None]) -> CampaignFi
     cannot give an account of itself any more. Raises ToolError where the stream breaks off, and
     KeyboardInterrupt where nothing had begun.
     """
-    seen = _Seen()
+    seen = Seen()
     try:
         for event in events:
             seen.take(event)
@@ -79,7 +79,7 @@ def _show_nothing(event: Event) -> None:
 
 
 def _ended(
-    events: Iterator[Event], seen: "_Seen", show: Callable[[Event], None], reason: str
+    events: Iterator[Event], seen: "Seen", show: Callable[[Event], None], reason: str
 ) -> CampaignFinished:
     if seen.finished is not None:
         return seen.finished
@@ -99,7 +99,7 @@ def _ended(
     return finished
 
 
-class _Seen:
+class Seen:
     """What the stream has said so far."""
 
     def __init__(self) -> None:
@@ -111,6 +111,7 @@ class _Seen:
         self.finished: CampaignFinished | None = None
 
     def take(self, event: Event) -> None:
+        """Takes in one event."""
         match event:
             case CampaignStarted():
                 self.started = event

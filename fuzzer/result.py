@@ -119,11 +119,15 @@ def json_text(document: Mapping[str, object]) -> str:
 
 def write_json(document: Mapping[str, object], path: Path) -> None:
     """Write ``document`` to ``path``, whole or not at all. Raises ToolError."""
-    text = json_text(document)
+    write_text(json_text(document), path)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write ``text`` to ``path`` as UTF-8, whole or not at all. Raises ToolError."""
     temporary: str | None = None
     try:
         descriptor, temporary = tempfile.mkstemp(prefix=".tenantfuzz-", dir=path.parent)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as stream:
             stream.write(text)
         umask = os.umask(0)
         os.umask(umask)

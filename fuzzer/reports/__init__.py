@@ -1,0 +1,1 @@
+"""Reports: consumers of a campaign's events that write files, the suffix saying which."""
