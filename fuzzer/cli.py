@@ -95,6 +95,14 @@ ServerOption = Annotated[
     str | None,
     typer.Option(metavar="DSN", help="The server for --engine server; env:NAME reads a variable."),
 ]
+DsnOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DSN",
+        help="A live database to test a copy of: only its structure is read; env:NAME reads a "
+        "variable.",
+    ),
+]
 CorpusOption = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Where counterexamples are. [PATH/corpus]")
 ]
@@ -126,6 +134,7 @@ def _top(
 def run(
     path: PathArgument = ".",
     *,
+    dsn: DsnOption = None,
     engine: EngineOption = None,
     server: ServerOption = None,
     time: Annotated[
@@ -179,7 +188,7 @@ def run(
     """
 
     def action() -> int:
-        target = _target(path)
+        target = _target(path, dsn)
 
         from tenantfuzz import corpus as corpus_files
         from tenantfuzz.campaign import Options, run_campaign
@@ -215,6 +224,7 @@ def run(
         repeat = _command(
             path,
             flags={
+                "--dsn": scrub(dsn) if dsn else None,
                 "--engine": engine.value if engine else None,
                 "--server": scrub(server) if server else None,
                 "--time": None if time is None else f"{time:g}s",
@@ -261,6 +271,7 @@ def replay(
         typer.Argument(help="Counterexamples, by id or its beginning. [all]", metavar="ID"),
     ] = None,
     *,
+    dsn: DsnOption = None,
     engine: EngineOption = None,
     server: ServerOption = None,
     corpus: CorpusOption = None,
@@ -281,7 +292,7 @@ def replay(
         place, wanted = path, list(ids or ())
         if place.startswith("TF") and not Path(place).exists():
             place, wanted = ".", [place, *wanted]
-        target = _target(place)
+        target = _target(place, dsn)
         folder = corpus or target.root / "corpus"
         _check_corpus(corpus)
         chosen = corpus_files.find(folder, wanted)
@@ -392,17 +403,10 @@ def main() -> None:
     app(prog_name="tenantfuzz")
 
 
-def _target(path: str) -> "Target":
+def _target(path: str, dsn: str | None = None) -> "Target":
     from tenantfuzz.target import find_target
 
-    target = find_target(Path(path))
-    if target.configuration.target.dsn is not None:
-        raise ToolError(
-            f"{target.configuration.source}: target.dsn: a live database cannot be read in this "
-            "version",
-            hint='give its structure as files: pg_dump --schema-only, then schema = ["schema.sql"]',
-        )
-    return target
+    return find_target(Path(path), dsn=dsn)
 
 
 def _command(

@@ -18,7 +18,7 @@ from tenantfuzz.policies.structure import (
     RelationKind,
     RelationName,
 )
-from tenantfuzz.wire import Failure
+from tenantfuzz.results import Failure
 
 Cell = tuple[RelationName, Operation, str]
 _TABLES = (RelationKind.TABLE, RelationKind.PARTITIONED)
@@ -38,6 +38,7 @@ class Ledger:
     unpopulated: Mapping[RelationName, str] = field(default_factory=dict)
     functions: Sequence[Function] = ()
     queries: Sequence[str] = ()
+    missing: Sequence[tuple[str, str, str]] = ()  # doors that the copy lacks: operation, reason
     tried: set[Cell] = field(default_factory=set)
     let_through: set[tuple[RelationName, Operation]] = field(default_factory=set)
     roles: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
@@ -188,6 +189,8 @@ class Ledger:
                         kind,
                         "a function: not tested as a door in this version",
                     )
+        for name, operation, reason in self.missing:
+            yield UntestedCell(name, operation, "every kind", reason)
         for query in self.queries:
             yield UntestedCell(
                 query, "query", "service", "application queries are not tested in this version"

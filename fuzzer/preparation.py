@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psycopg
@@ -11,11 +11,13 @@ from psycopg import sql
 from tenantfuzz.catalog import read_catalog
 from tenantfuzz.engines import Server, open_engine, scratch_name
 from tenantfuzz.errors import ToolError
+from tenantfuzz.live.copying import Structure, copy_structure, read_structure
+from tenantfuzz.live.platforms import platform_of
 from tenantfuzz.loading.loader import load_sources, schema_hash
 from tenantfuzz.loading.sources import SourceFile, find_sources
 from tenantfuzz.loading_worlds import WorldLoader
 from tenantfuzz.policies.configuration import Attacker, Configuration, ConfigurationError
-from tenantfuzz.policies.model import Model
+from tenantfuzz.policies.model import Model, Ownership, OwnershipKind
 from tenantfuzz.policies.resolution import PresetFacts, attacker_of, resolve_model
 from tenantfuzz.policies.structure import Catalog, Function, RelationKind, RelationName
 from tenantfuzz.policies.world import Values, World
@@ -46,6 +48,7 @@ class Prepared:
     pristine: str  # a copy of the schema that nobody connects to, for databases made from it
     platform: frozenset[RelationName] = frozenset()  # what the preset brought
     doors: tuple[Function, ...] = ()  # functions of the target, not of its preset
+    missing: tuple[tuple[str, str, str], ...] = ()  # name, operation, why it could not be copied
 
     @property
     def configuration(self) -> Configuration:
@@ -118,13 +121,12 @@ def prepare(
     """
     configuration = target.configuration
     section = configuration.target
-    if section.dsn is not None:
-        raise ToolError(
-            "the target names a live database (dsn), which this version does not read",
-            hint='give its structure as files: pg_dump --schema-only, and schema = ["dump.sql"]',
-        )
-    sources = find_sources(section.sources, target.root)
     preset = load_preset(section.preset) if section.preset else None
+    content: list[SourceFile] | Structure
+    if section.dsn is not None:
+        content = read_structure(resolve_reference(section.dsn, "target.dsn"))
+    else:
+        content = find_sources(section.sources, target.root)
     dsn = server_dsn
     if dsn is None and section.server is not None:
         dsn = resolve_reference(section.server, "target.server")
@@ -132,7 +134,7 @@ def prepare(
         database = scratch_name()
         server.create_database(database)
         try:
-            yield _load(target, server, database, sources, preset)
+            yield _load(target, server, database, content, preset)
         finally:
             for name in (database, _pristine(database)):
                 drop(server, name)
@@ -154,17 +156,14 @@ def _load(
     target: Target,
     server: Server,
     database: str,
-    sources: list[SourceFile],
+    content: list[SourceFile] | Structure,
     preset: Preset | None,
 ) -> Prepared:
     configuration = target.configuration
-    with connect(server, database) as connection:
-        if preset is not None and preset.sql:
-            connection.execute(preset.sql.encode())
-        platform = read_catalog(connection) if preset is not None else None
-        for extension in configuration.target.extensions:
-            _extend(connection, extension)
-        warnings = load_sources(connection, sources, psql=server.conninfo(database))
+    if isinstance(content, Structure):
+        loaded = _copy(content, server, database, preset)
+    else:
+        loaded = _run(target, server, database, content, preset)
     with connect(server, database) as connection:
         catalog = read_catalog(connection)
         facts = _facts(preset)
@@ -173,6 +172,7 @@ def _load(
         except ConfigurationError as error:
             raise ToolError(str(error), hint=error.hint) from error
         existing = _existing(connection, catalog)
+    model = _distrusting(model, loaded.unfaithful)
     server.create_database(_pristine(database), template=database)
     return Prepared(
         target=target,
@@ -183,17 +183,72 @@ def _load(
         attacker=attacker_of(configuration, facts),
         dictionary=build_dictionary(catalog),
         existing=existing,
-        hash=schema_hash(sources),
-        warnings=tuple(warnings),
+        hash=loaded.hash,
+        warnings=loaded.warnings,
         clock=Clock(),
         pristine=_pristine(database),
-        platform=frozenset(platform.relations) if platform is not None else frozenset(),
-        doors=tuple(
-            f
-            for f in catalog.functions
-            if platform is None or all(f.oid != p.oid for p in platform.functions)
-        ),
+        platform=loaded.platform,
+        doors=tuple(f for f in catalog.functions if f.oid not in loaded.brought),
+        missing=loaded.missing,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """What is in the scratch database: relations and functions (by oid) that are the platform's,
+    and what is not in it, though the target has it."""
+
+    hash: str
+    warnings: tuple[str, ...]
+    platform: frozenset[RelationName] = frozenset()
+    brought: frozenset[int] = frozenset()
+    missing: tuple[tuple[str, str, str], ...] = ()
+    unfaithful: Mapping[RelationName, str] = field(default_factory=dict)
+
+
+def _run(
+    target: Target, server: Server, database: str, sources: list[SourceFile], preset: Preset | None
+) -> _Loaded:
+    """Runs the preset and the target's files on the scratch database."""
+    with connect(server, database) as connection:
+        if preset is not None and preset.sql:
+            connection.execute(preset.sql.encode())
+        platform = read_catalog(connection) if preset is not None else None
+        for extension in target.configuration.target.extensions:
+            _extend(connection, extension)
+        warnings = load_sources(connection, sources, psql=server.conninfo(database))
+    return _Loaded(
+        hash=schema_hash(sources),
+        warnings=tuple(warnings),
+        platform=frozenset(platform.relations) if platform is not None else frozenset(),
+        brought=frozenset(f.oid for f in platform.functions) if platform else frozenset(),
+    )
+
+
+def _copy(structure: Structure, server: Server, database: str, preset: Preset | None) -> _Loaded:
+    """Copies a live database, which has what the preset would bring."""
+    restored = copy_structure(structure, server, database)
+    with connect(server, database) as connection:
+        catalog = read_catalog(connection)
+    platform = platform_of(preset, catalog, server, structure.place)
+    return _Loaded(
+        hash=structure.hash,
+        warnings=restored.warnings,
+        platform=platform.relations,
+        brought=platform.functions,
+        missing=restored.missing,
+        unfaithful=restored.unfaithful,
+    )
+
+
+def _distrusting(model: Model, unfaithful: Mapping[RelationName, str]) -> Model:
+    """``model`` without a word on relations that differ from those of the live database."""
+    known = {
+        name: Ownership(OwnershipKind.UNCLASSIFIED, reason=reason)
+        for name, reason in unfaithful.items()
+        if name in model.ownership
+    }
+    return replace(model, ownership={**model.ownership, **known}) if known else model
 
 
 def _extend(connection: psycopg.Connection[Any], name: str) -> None:

@@ -48,14 +48,23 @@ class Target:
     configuration: Configuration
 
 
-def find_target(path: Path, *, environ: Mapping[str, str] | None = None) -> Target:
+def find_target(
+    path: Path, *, environ: Mapping[str, str] | None = None, dsn: str | None = None
+) -> Target:
     """The target at ``path``: a folder with a tenantfuzz.toml, or with a pyproject.toml that has
     ``[tool.tenantfuzz]``; or such a file itself.
 
     ``TENANTFUZZ_*`` variables fill in what the file leaves out (``environ`` is ``os.environ``
-    unless given). Raises ToolError where there is no such file or where it is wrong.
+    unless given). ``dsn`` names a live database, which takes the place of the file's own source;
+    then there need be no file in a folder. Raises ToolError where there is no such file or where
+    it is wrong.
     """
+    if dsn is not None and not _has_file(path):
+        configuration = _parse({"target": {"dsn": dsn}}, "--dsn")
+        return Target(path.resolve().name, path.resolve(), None, configuration)
     file, data = _read(path)
+    if dsn is not None:
+        data = _with_dsn(data, dsn)
     source = str(file) if file.name == FILE_NAME else f"{file} [tool.tenantfuzz]"
     if file.name not in (FILE_NAME, PYPROJECT):
         source = str(file)
@@ -105,6 +114,24 @@ def _read(path: Path) -> tuple[Path, dict[str, object]]:
         f"{path} has no {FILE_NAME}, and no {PYPROJECT} with [tool.tenantfuzz]",
         hint=f"write one: {_SMALLEST}",
     )
+
+
+def _has_file(path: Path) -> bool:
+    """Whether ``path`` is a target's file or a folder with one; what is not there at all counts."""
+    if not path.is_dir():
+        return True
+    pyproject = path / PYPROJECT
+    return (path / FILE_NAME).is_file() or (
+        pyproject.is_file() and _section(_load(pyproject), pyproject) is not None
+    )
+
+
+def _with_dsn(data: dict[str, object], dsn: str) -> dict[str, object]:
+    section = data.get("target", {})
+    if not isinstance(section, dict):
+        return data  # which parsing complains of
+    kept = {key: value for key, value in section.items() if key != "schema"}
+    return {**data, "target": {**kept, "dsn": dsn}}
 
 
 def _section(data: dict[str, object], file: Path) -> dict[str, object] | None:

@@ -72,6 +72,15 @@ def find_binaries(
     return Binaries(found, _version(found, account))
 
 
+def client_programs(name: str) -> Iterator[Path]:
+    """Where the client program ``name`` (``pg_dump``) is, the engine's own first."""
+    named = os.environ.get(BINDIR_VARIABLE)
+    found = shutil.which(name)
+    bindirs = [*([Path(named)] if named else []), *_places()]
+    places = [*(bindir / name for bindir in bindirs), *([Path(found)] if found else [])]
+    yield from dict.fromkeys(place.resolve() for place in places if place.is_file())
+
+
 def server_environment() -> dict[str, str]:
     """The environment for PostgreSQL's programs: nothing of ours that changes what they do."""
     kept = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Final, Self
 
 import psycopg
-from psycopg import conninfo, pq
+from psycopg import conninfo, pq, sql
 
 from tenantfuzz.engines import databases, instance
 from tenantfuzz.engines.account import Account, server_account
@@ -225,6 +225,28 @@ class EmbeddedServer:
         """Drop the database ``name``, ending the sessions in it."""
         with self._admin() as connection:
             databases.drop_database(connection, name)
+
+    def rename_superuser(self, name: str) -> None:
+        """Give the superuser another name, so that a role of the target may have the old one.
+
+        Connections that are open keep working; ``conninfo`` speaks of the new name from here on.
+        """
+        # Nobody may rename the role of its own session.
+        aside = f"{name}_aside"
+        made = sql.SQL("CREATE ROLE {} SUPERUSER LOGIN").format(sql.Identifier(aside))
+        renamed = sql.SQL("ALTER ROLE {} RENAME TO {}").format(
+            sql.Identifier(self.superuser), sql.Identifier(name)
+        )
+        try:
+            with self._admin() as connection:
+                connection.execute(made)
+            with psycopg.connect(self.conninfo("postgres", aside), autocommit=True) as connection:
+                connection.execute(renamed)
+            self.superuser = name
+            with self._admin() as connection:
+                connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(aside)))
+        except psycopg.Error as error:
+            raise ToolError(f"the superuser cannot be renamed: {error}") from error
 
     def close(self) -> None:
         """Stop the server and remove its directory; returns when both are gone."""

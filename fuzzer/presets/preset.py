@@ -22,7 +22,7 @@ class Preset:
     the platform adds nothing. ``classification`` has values as ``[tenancy.tables]`` has them,
     ``settings`` the templates of ``[identity] settings``; ``login``, ``role``, ``anonymous`` and
     ``service_role`` are role names, ``users`` the users table, ``attacker`` the default threat
-    level.
+    level; ``schemas`` are those that the platform keeps for itself.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Preset:
     settings: Mapping[str, str]
     users: str | None
     attacker: str
+    schemas: tuple[str, ...] = ()
 
 
 def load_preset(name: str) -> Preset:
@@ -59,6 +60,7 @@ def load_preset(name: str) -> Preset:
         settings=MappingProxyType(data["settings"]),
         users=data.get("users"),
         attacker=data["attacker"],
+        schemas=tuple(data.get("schemas", ())),
     )
 
 

@@ -1,0 +1,219 @@
+"""Makes the roles of a live database on the server of the scratch database."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Final
+
+import psycopg
+from psycopg import sql
+
+from tenantfuzz.errors import ToolError
+from tenantfuzz.live.roles import Cluster, LiveRole, Membership, Setting
+
+_MARK: Final = "tenantfuzz: copied from a live database"
+_EXISTING: Final = """
+SELECT r.rolname::text, r.rolsuper, r.rolinherit, r.rolcreaterole, r.rolcreatedb, r.rolcanlogin,
+       r.rolbypassrls, r.rolconnlimit,
+       pg_catalog.shobj_description(r.oid, 'pg_authid') IS NOT DISTINCT FROM %s
+FROM pg_catalog.pg_roles r
+"""
+# They load libraries into every session of the role, speak of the log, or end a world's
+# transaction, which lasts longer than those of an application.
+_NOT_COPIED: Final = re.compile(
+    r"^(?:session_preload_libraries|local_preload_libraries|log_\w+|track_\w+|"
+    r"default_tablespace|temp_tablespaces|transaction_timeout|idle_\w+_timeout)$"
+)
+# They would hold for the trusted role as well.
+_NOT_FOR_ALL: Final = re.compile(r"^(?:role|default_transaction_\w+|\w+_timeout|row_security)$")
+
+
+def copy_cluster(connection: psycopg.Connection, cluster: Cluster, database: str) -> list[str]:
+    """Make the roles, memberships and settings of ``cluster``, for the scratch ``database``.
+
+    ``connection`` is a superuser's, in autocommit. Roles belong to the whole server: one of the
+    same name that somebody else made must have the same powers (ToolError), one that an earlier
+    copy made is brought up to date. Returns warnings of what could not be done.
+    """
+    _make_roles(connection, cluster)
+    warnings = _make_memberships(connection, cluster)
+    warnings += _make_settings(connection, cluster.settings, database)
+    warnings += _give_database(connection, cluster, database)
+    return warnings
+
+
+def _make_roles(connection: psycopg.Connection, cluster: Cluster) -> None:
+    existing = {
+        row[0]: (LiveRole(*row[:8]), row[8]) for row in connection.execute(_EXISTING, [_MARK])
+    }
+    clashes = []
+    for role in cluster.roles:
+        name = sql.Identifier(role.name)
+        found, ours = existing.get(role.name, (None, True))
+        if found is None:
+            _try_create(connection, role)
+        elif ours:
+            connection.execute(sql.SQL("ALTER ROLE {} WITH ").format(name) + _attributes(role))
+        elif difference := _difference(role, found):
+            clashes.append(f"role {role.name} {difference}")
+    if clashes:
+        raise ToolError(
+            "the scratch server has other roles of the same names than the live database: "
+            + "; ".join(clashes),
+            hint='use engine = "embedded", or a server for tests without those roles',
+        )
+
+
+def _try_create(connection: psycopg.Connection, role: LiveRole) -> None:
+    name = sql.Identifier(role.name)
+    # Another copy, at the same time, may be quicker.
+    with (
+        contextlib.suppress(psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation),
+        connection.transaction(),
+    ):
+        connection.execute(sql.SQL("CREATE ROLE {} WITH ").format(name) + _attributes(role))
+        connection.execute(sql.SQL("COMMENT ON ROLE {} IS {}").format(name, sql.Literal(_MARK)))
+
+
+def _attributes(role: LiveRole) -> sql.Composed:
+    words = (
+        sql.SQL("SUPERUSER" if role.superuser else "NOSUPERUSER"),
+        sql.SQL("INHERIT" if role.inherit else "NOINHERIT"),
+        sql.SQL("CREATEROLE" if role.create_role else "NOCREATEROLE"),
+        sql.SQL("CREATEDB" if role.create_database else "NOCREATEDB"),
+        sql.SQL("LOGIN" if role.login else "NOLOGIN"),
+        sql.SQL("BYPASSRLS" if role.bypass_row_security else "NOBYPASSRLS"),
+    )
+    return sql.SQL(" ").join(words)
+
+
+def _difference(wanted: LiveRole, found: LiveRole) -> str:
+    """What matters for who sees what, and differs."""
+    pairs = (
+        ("SUPERUSER", wanted.superuser, found.superuser),
+        ("BYPASSRLS", wanted.bypass_row_security, found.bypass_row_security),
+        ("INHERIT", wanted.inherit, found.inherit),
+    )
+    words = [f"{'' if there else 'NO'}{word}" for word, live, there in pairs if live != there]
+    return f"is {' '.join(words)} there" if words else ""
+
+
+def _make_memberships(connection: psycopg.Connection, cluster: Cluster) -> list[str]:
+    there = {row[0] for row in connection.execute("SELECT rolname::text FROM pg_roles")}
+    warnings = []
+    wanted = {(m.role, m.member) for m in cluster.memberships}
+    for membership in cluster.memberships:
+        if membership.role not in there:
+            warnings.append(
+                f"role {membership.member} is a member of {membership.role}, which this server"
+                " does not know"
+            )
+            continue
+        connection.execute(_grant(connection, membership))
+    copied = [role.name for role in cluster.roles]
+    extra = connection.execute(
+        "SELECT g.rolname::text, m.rolname::text FROM pg_catalog.pg_auth_members a"
+        " JOIN pg_catalog.pg_roles g ON g.oid = a.roleid"
+        " JOIN pg_catalog.pg_roles m ON m.oid = a.member WHERE m.rolname = ANY(%s)",
+        [copied],
+    ).fetchall()
+    for role, member in extra:
+        if (role, member) not in wanted:
+            warnings.append(f"role {member} is a member of {role} on the scratch server only")
+    return warnings
+
+
+def _grant(connection: psycopg.Connection, membership: Membership) -> sql.Composed:
+    statement = sql.SQL("GRANT {} TO {}").format(
+        sql.Identifier(membership.role), sql.Identifier(membership.member)
+    )
+    if connection.info.server_version < 160000:
+        return statement + sql.SQL(" WITH ADMIN OPTION" if membership.admin else "")
+    options = sql.SQL(" WITH ADMIN {}, INHERIT {}, SET {}").format(
+        sql.Literal(membership.admin),
+        sql.Literal(membership.inherit),
+        sql.Literal(membership.switch),
+    )
+    return statement + options
+
+
+def _make_settings(
+    connection: psycopg.Connection, settings: tuple[Setting, ...], database: str
+) -> list[str]:
+    warnings = []
+    for setting in settings:
+        place = f"role {setting.role}" if setting.role else "the database"
+        if _NOT_COPIED.match(setting.name):
+            continue
+        if setting.role is None and _NOT_FOR_ALL.match(setting.name):
+            continue
+        # What holds for all databases and all roles of the source is set for this database alone.
+        here = setting.here or setting.role is None
+        target = sql.SQL("DATABASE {}").format(sql.Identifier(database))
+        if setting.role is not None:
+            target = sql.SQL("ROLE {}").format(sql.Identifier(setting.role)) + (
+                sql.SQL(" IN DATABASE {}").format(sql.Identifier(database)) if here else sql.SQL("")
+            )
+        statement = sql.SQL("ALTER {} SET {} TO {}").format(
+            target, _setting_name(setting.name), _setting_value(setting)
+        )
+        try:
+            connection.execute(statement)
+        except psycopg.Error as error:
+            warnings.append(
+                f"{place}: the setting {setting.name} could not be copied:"
+                f" {error.diag.message_primary}"
+            )
+    return warnings
+
+
+def _setting_name(name: str) -> sql.Composable:
+    return sql.SQL(".").join(sql.Identifier(part) for part in name.split("."))
+
+
+# The catalog keeps these as lists of identifiers, quoted where they need it (GUC_LIST_QUOTE).
+_LISTS: Final = frozenset({"search_path", "shared_preload_libraries", "unix_socket_directories"})
+_ELEMENT: Final = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^,"]+?))\s*(?:,|$)')
+
+
+def _setting_value(setting: Setting) -> sql.Composable:
+    if setting.name not in _LISTS:
+        return sql.Literal(setting.value)
+    return sql.SQL(", ").join(sql.Literal(part) for part in _elements(setting.value))
+
+
+def _elements(text: str) -> Iterator[str]:
+    for match in _ELEMENT.finditer(text):
+        yield match[1].replace('""', '"') if match[1] is not None else match[2]
+
+
+def _give_database(connection: psycopg.Connection, cluster: Cluster, database: str) -> list[str]:
+    """The owner of the scratch database is that of the live one: whoever owns a database is in
+    pg_database_owner, and may make schemas."""
+    name = sql.Identifier(database)
+    warnings = []
+    statements = [
+        sql.SQL("ALTER DATABASE {} OWNER TO {}").format(name, sql.Identifier(cluster.owner)),
+        sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name),
+    ]
+    words = {word: sql.SQL(word) for word in ("CREATE", "CONNECT", "TEMPORARY")}
+    for privilege in cluster.privileges:
+        if privilege.privilege not in words:
+            continue
+        grantee = sql.Identifier(privilege.grantee) if privilege.grantee else sql.SQL("PUBLIC")
+        statements.append(
+            sql.SQL("GRANT {} ON DATABASE {} TO {}{}").format(
+                words[privilege.privilege],
+                name,
+                grantee,
+                sql.SQL(" WITH GRANT OPTION" if privilege.grantable else ""),
+            )
+        )
+    if not cluster.has_public:
+        statements.append(sql.SQL("DROP SCHEMA IF EXISTS public").format())
+    for statement in statements:
+        try:
+            connection.execute(statement)
+        except psycopg.Error as error:
+            warnings.append(f"privileges of the database: {error.diag.message_primary}")
+    return warnings
