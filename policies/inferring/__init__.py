@@ -1,0 +1,1 @@
+"""Inference: what a catalog shows of tenancy and identity, each guess with its reason."""
