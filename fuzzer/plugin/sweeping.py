@@ -1,0 +1,222 @@
+"""The sweep of a session: worlds that stand all the time, tried one relation after the other."""
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from time import monotonic
+
+from tenantfuzz.campaign import one_of_each
+from tenantfuzz.coverage import Ledger
+from tenantfuzz.events import Event
+from tenantfuzz.fuzzing import Fairness, fuzz
+from tenantfuzz.loading_worlds import WorldLoader
+from tenantfuzz.policies.principals import Freshness, Principal
+from tenantfuzz.policies.structure import RelationName
+from tenantfuzz.policies.world import World
+from tenantfuzz.preparation import Prepared
+from tenantfuzz.registry import Registry
+from tenantfuzz.rehearsal import rehearse
+from tenantfuzz.rounds import Counters, Rig, Round
+from tenantfuzz.stage import Stage
+from tenantfuzz.strategies.influence import influential_relations
+from tenantfuzz.strategies.plan import Plan
+from tenantfuzz.strategies.spares import with_spares
+from tenantfuzz.strategies.worlds import designed_worlds
+from tenantfuzz.trial import Trial
+
+_WORLDS = 3
+_FUZZED_PRINCIPALS = 8
+
+
+@dataclass(slots=True)
+class _Party:
+    """Principals that share a connection: those of freshness any, or one that needs its own."""
+
+    principals: list[Principal]
+    after: Principal | None = None
+    stage: Stage | None = None
+    scene: Round | None = None
+
+
+@dataclass(slots=True)
+class _Standing:
+    """One world, committed in a database of its own, and who acts there."""
+
+    world: World
+    number: int
+    database: str
+    parties: list[_Party] = field(default_factory=list)
+
+
+class Sweep:
+    """The designed worlds of a target, and what is tried in them.
+
+    Reads and writes of one relation depend on nothing that was tried before: a relation's outcome
+    is the same whatever else was selected, and in whichever process it runs. ``connections`` is
+    how many may stay open; further ones are opened as they are needed.
+    """
+
+    def __init__(
+        self, prepared: Prepared, ledger: Ledger, counters: Counters, *, seed: int, connections: int
+    ) -> None:
+        self._prepared = prepared
+        self._counters = counters
+        self._seed = seed
+        self._connections = connections
+        self._closing = ExitStack()
+        self._standings: list[_Standing] = []
+        self.loader: WorldLoader = prepared.loader()
+        begun = monotonic()
+        self.plan: Plan = rehearse(prepared, self.loader, seed=seed)
+        ledger.unpopulated = self.plan.unpopulated
+        self._rig = Rig(
+            plan=self.plan,
+            attacker=prepared.attacker,
+            ledger=ledger,
+            registry=Registry(prepared.configuration.accept),
+            counters=counters,
+            influential=influential_relations(prepared.catalog),
+            platform=prepared.platform,
+        )
+        self._worlds = [
+            with_spares(self.plan, world)
+            for world in designed_worlds(self.plan, seed=seed, count=_WORLDS)
+        ]
+        counters.generation += monotonic() - begun
+
+    def open(self) -> None:
+        """Makes the worlds stand, and meets everybody in them; once is enough."""
+        if self._standings:
+            return
+        for number, world in enumerate(self._worlds):
+            database = self._closing.enter_context(self._prepared.committed(world, self.loader))
+            standing = _Standing(world, number, database)
+            ordinary = _Party([])
+            standing.parties.append(ordinary)
+            with self._acting(standing, ordinary, self._rig) as scene:
+                everybody = scene.principals
+            any_time = [p for p in everybody if p.freshness is Freshness.ANY]
+            ordinary.principals = one_of_each(any_time, most=2 if number == 0 else 1)
+            special = [p for p in everybody if p.freshness is not Freshness.ANY]
+            standing.parties += [_Party([p], p) for p in one_of_each(special, most=1)]
+            self._standings.append(standing)
+
+    def close(self) -> None:
+        """Closes the connections and drops the worlds."""
+        self._standings = []
+        self._closing.close()
+
+    def read(self, relation: RelationName, registry: Registry) -> None:
+        """Every read of the relation by everybody; what leaks goes to the registry."""
+        for standing, party in self._parties():
+            with self._acting(standing, party, replace(self._rig, registry=registry)) as scene:
+                for principal in party.principals:
+                    _exhaust(scene.read(principal, [relation]))
+                _exhaust(scene.cut())
+
+    def write(self, relation: RelationName, registry: Registry) -> None:
+        """Every write on the relation by everybody, each undone, and what can be read after it."""
+        for standing, party in self._parties():
+            if party.after is not None and standing.number == 1:
+                continue  # identities that are not there act alike in every world
+            with self._acting(standing, party, replace(self._rig, registry=registry)) as scene:
+                for principal in party.principals:
+                    _exhaust(scene.write(principal, [relation]))
+        self._drop_what_shows_without(relation, registry)
+
+    def fuzz(
+        self, relation: RelationName, registry: Registry, *, seconds: float, writing: bool
+    ) -> int:
+        """Reads, or writes, of the relation in drawn worlds for some seconds; returns how many."""
+        rig = replace(self._rig, registry=registry)
+        fairness = Fairness()
+        examples = 0
+        with self._prepared.stage(self.loader) as stage:
+
+            def example(world: World, source: random.Random) -> Iterator[Event]:
+                nonlocal examples
+                examples += 1
+                stage.open(world)
+                scene = Round(rig, stage, world, salt=source.randrange(1, 40))
+                ordinary = tuple(p for p in scene.principals if p.freshness is Freshness.ANY)
+                for principal in fairness.principals(ordinary, _FUZZED_PRINCIPALS, source):
+                    if writing:
+                        _exhaust(scene.write(principal, [relation]))
+                    else:
+                        _exhaust(scene.read(principal, [relation]))
+                _exhaust(scene.cut())
+                stage.close()
+                yield from ()
+
+            events = fuzz(
+                self.plan,
+                example,
+                base_seed=self._seed,
+                deadline=monotonic() + seconds,
+                max_examples=None,
+                spend=self._spend,
+            )
+            _exhaust(events)
+        if writing:
+            self._drop_what_shows_without(relation, registry)
+        return examples
+
+    def _spend(self, seconds: float) -> None:
+        self._counters.generation += seconds
+
+    def _parties(self) -> Iterator[tuple[_Standing, _Party]]:
+        self.open()
+        for standing in self._standings:
+            for party in standing.parties:
+                yield standing, party
+
+    @contextmanager
+    def _acting(self, standing: _Standing, party: _Party, rig: Rig) -> Iterator[Round]:
+        """The party's round, in a transaction that leaves nothing behind.
+
+        A connection that stays open begins anew each time: what was never set on it is never set
+        then either, and an earlier transaction takes place again.
+        """
+        if party.scene is not None and party.stage is not None:
+            party.stage.begin(after=party.after)
+            party.scene.rig = rig
+            try:
+                yield party.scene
+            finally:
+                party.stage.close()
+            return
+        kept = self._connections > 0
+        self._connections -= kept
+        with ExitStack() as once:
+            closing = self._closing if kept else once
+            stage = closing.enter_context(
+                self._prepared.stage(self.loader, database=standing.database)
+            )
+            stage.begin(after=party.after)
+            scene = Round(rig, stage, standing.world, salt=standing.number)
+            if kept:
+                party.stage, party.scene = stage, scene
+            try:
+                yield scene
+            finally:
+                stage.close()
+
+    def _drop_what_shows_without(self, relation: RelationName, registry: Registry) -> None:
+        """A read after a write is this relation's finding only if it needs the write: what the
+        read shows by itself is found where it is read."""
+        trial = Trial(self._prepared, self.loader)
+        for finding in list(registry.findings.values()):
+            witness = registry.witnesses[finding.fingerprint]
+            last = witness.steps[-1] if witness.steps else None
+            if len(witness.steps) < 2 or last is None or last.relation == relation:
+                continue
+            with self._prepared.stage(self.loader) as stage:
+                alone = trial.shows(stage, replace(witness, steps=(last,)), finding)
+            if alone is not None:
+                del registry.findings[finding.fingerprint]
+
+
+def _exhaust(events: Iterator[object] | Sequence[object]) -> None:
+    for _ in events:
+        pass
