@@ -71,6 +71,7 @@ class Options:
     strict: bool = False
     engine: str | None = None
     server_dsn: str | None = None
+    postgres: str | None = None  # the version of an embedded server
     save: bool = True
 
 
@@ -80,7 +81,13 @@ def run_campaign(target: Target, options: Options) -> Iterator[Event]:
     Raises ToolError where the target cannot be tested at all. Ctrl-C and a lost server end the
     campaign early, with all that was found.
     """
-    with prepare(target, engine=options.engine, server_dsn=options.server_dsn) as prepared:
+    opened = prepare(
+        target,
+        engine=options.engine,
+        server_dsn=options.server_dsn,
+        postgres=options.postgres,
+    )
+    with opened as prepared:
         yield from _Campaign(prepared, options).run()
 
 
@@ -91,10 +98,12 @@ def replay(
     corpus: Path | None = None,
     engine: str | None = None,
     server_dsn: str | None = None,
+    postgres: str | None = None,
 ) -> Iterator[ReplayResult]:
     """Replays the counterexamples of a target's corpus, or those named by id or its beginning."""
     files = corpus_files.find(corpus_folder(target.root, corpus), ids)
-    with prepare(target, engine=engine, server_dsn=server_dsn) as prepared:
+    opened = prepare(target, engine=engine, server_dsn=server_dsn, postgres=postgres)
+    with opened as prepared:
         for result, _, _ in replay_files(prepared, files):
             yield result
 

@@ -103,6 +103,13 @@ DsnOption = Annotated[
         "variable.",
     ),
 ]
+PostgresOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="VERSION",
+        help="The version of the embedded server, as 15.8; downloaded once where it is not there.",
+    ),
+]
 CorpusOption = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Where counterexamples are. [PATH/corpus]")
 ]
@@ -137,6 +144,7 @@ def run(
     dsn: DsnOption = None,
     engine: EngineOption = None,
     server: ServerOption = None,
+    postgres: PostgresOption = None,
     time: Annotated[
         float | None,
         typer.Option(
@@ -220,6 +228,7 @@ def run(
             strict=strict or settings.strict,
             engine=engine_name,
             server_dsn=server_dsn,
+            postgres=postgres,
         )
         repeat = _command(
             path,
@@ -227,6 +236,7 @@ def run(
                 "--dsn": scrub(dsn) if dsn else None,
                 "--engine": engine.value if engine else None,
                 "--server": scrub(server) if server else None,
+                "--postgres": postgres,
                 "--time": None if time is None else f"{time:g}s",
                 "--max-examples": max_examples,
                 "--only": only,
@@ -274,6 +284,7 @@ def replay(
     dsn: DsnOption = None,
     engine: EngineOption = None,
     server: ServerOption = None,
+    postgres: PostgresOption = None,
     corpus: CorpusOption = None,
     output: FormatOption = Format.TEXT,
 ) -> None:
@@ -308,6 +319,7 @@ def replay(
                 corpus=folder,
                 engine=engine_name,
                 server_dsn=server_dsn,
+                postgres=postgres,
             )
             with _ending_in_good_order():
                 for result in replayed:

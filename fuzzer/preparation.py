@@ -113,11 +113,16 @@ def connect(server: Server, database: str) -> psycopg.Connection[Any]:
 
 @contextmanager
 def prepare(
-    target: Target, *, engine: str | None = None, server_dsn: str | None = None
+    target: Target,
+    *,
+    engine: str | None = None,
+    server_dsn: str | None = None,
+    postgres: str | None = None,
 ) -> Iterator[Prepared]:
     """Opens the engine, loads the target into a scratch database, reads and resolves it.
 
-    Everything is removed at the end. Raises ToolError for anything that is wrong with the target.
+    ``postgres`` is the version of an embedded server. Everything is removed at the end. Raises
+    ToolError for anything that is wrong with the target.
     """
     configuration = target.configuration
     section = configuration.target
@@ -130,7 +135,8 @@ def prepare(
     dsn = server_dsn
     if dsn is None and section.server is not None:
         dsn = resolve_reference(section.server, "target.server")
-    with open_engine(engine or section.engine.value, server_dsn=dsn) as server:
+    name = engine or section.engine.value
+    with open_engine(name, server_dsn=dsn, postgres=postgres) as server:
         database = scratch_name()
         server.create_database(database)
         try:

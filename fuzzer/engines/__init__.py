@@ -1,8 +1,10 @@
 """Engines: where the PostgreSQL server for the worlds comes from."""
 
+from tenantfuzz.engines.download import fetch_binaries
 from tenantfuzz.engines.embedded import EmbeddedServer, start_embedded
 from tenantfuzz.engines.external import ExternalServer, connect_server
 from tenantfuzz.engines.server import SCRATCH_PREFIX, Server, scratch_name
+from tenantfuzz.engines.template import default_cache
 from tenantfuzz.errors import ToolError
 
 __all__ = [
@@ -17,11 +19,18 @@ __all__ = [
 ]
 
 
-def open_engine(name: str, *, server_dsn: str | None) -> Server:
-    """The server of the engine ``name``; ``server_dsn`` is for the engine ``server`` alone."""
+def open_engine(name: str, *, server_dsn: str | None, postgres: str | None = None) -> Server:
+    """The server of the engine ``name``; ``server_dsn`` is for the engine ``server`` alone, and
+    ``postgres``, a version to download where it is not there, for ``embedded``."""
+    if postgres is not None and name != "embedded":
+        raise ToolError(
+            f'--postgres goes with engine = "embedded", not with "{name}"',
+            hint="leave one of them out",
+        )
     match name:
         case "embedded":
-            return start_embedded()
+            bindir = None if postgres is None else fetch_binaries(postgres, default_cache())
+            return start_embedded(bindir=bindir)
         case "server":
             if not server_dsn:
                 raise ToolError(

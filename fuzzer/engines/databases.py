@@ -5,6 +5,7 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
+from tenantfuzz.engines.properties import copy_properties
 from tenantfuzz.errors import ToolError
 
 Row = tuple[Any, ...]  # Any: psycopg cannot know the columns of a statement
@@ -60,10 +61,11 @@ def create_database(
 ) -> None:
     """Make ``name``: a copy of ``template``, or empty, in UTF-8.
 
-    Empty databases come from template0: nobody can be connected to it, and nothing local to the
-    server is in it. Where the server's own encoding is another, the C locale goes with UTF-8.
-    ``copy_files`` copies files between two checkpoints: a third of the time where nothing is
-    synced to disk, a burden to others elsewhere.
+    A copy has the owner, privileges and settings of its template, too. Empty databases come from
+    template0: nobody can be connected to it, and nothing local to the server is in it. Where the
+    server's own encoding is another, the C locale goes with UTF-8. ``copy_files`` copies files
+    between two checkpoints: a third of the time where nothing is synced to disk, a burden to
+    others elsewhere.
     """
     statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
         sql.Identifier(name), sql.Identifier(template or "template0")
@@ -80,6 +82,8 @@ def create_database(
         statement += sql.SQL(" STRATEGY file_copy")
     try:
         connection.execute(statement)
+        if template is not None:
+            copy_properties(connection, template, name)
     except psycopg.Error as error:
         raise ToolError(
             f"cannot create database {name!r}: {_one_line(error)}",

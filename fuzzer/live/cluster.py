@@ -2,12 +2,12 @@
 
 import contextlib
 import re
-from collections.abc import Iterator
 from typing import Final
 
 import psycopg
 from psycopg import sql
 
+from tenantfuzz.engines.properties import privilege_statements, set_statement
 from tenantfuzz.errors import ToolError
 from tenantfuzz.live.roles import Cluster, LiveRole, Membership, Setting
 
@@ -154,9 +154,7 @@ def _make_settings(
             target = sql.SQL("ROLE {}").format(sql.Identifier(setting.role)) + (
                 sql.SQL(" IN DATABASE {}").format(sql.Identifier(database)) if here else sql.SQL("")
             )
-        statement = sql.SQL("ALTER {} SET {} TO {}").format(
-            target, _setting_name(setting.name), _setting_value(setting)
-        )
+        statement = set_statement(target, setting.name, setting.value)
         try:
             connection.execute(statement)
         except psycopg.Error as error:
@@ -167,48 +165,12 @@ def _make_settings(
     return warnings
 
 
-def _setting_name(name: str) -> sql.Composable:
-    return sql.SQL(".").join(sql.Identifier(part) for part in name.split("."))
-
-
-# The catalog keeps these as lists of identifiers, quoted where they need it (GUC_LIST_QUOTE).
-_LISTS: Final = frozenset({"search_path", "shared_preload_libraries", "unix_socket_directories"})
-_ELEMENT: Final = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^,"]+?))\s*(?:,|$)')
-
-
-def _setting_value(setting: Setting) -> sql.Composable:
-    if setting.name not in _LISTS:
-        return sql.Literal(setting.value)
-    return sql.SQL(", ").join(sql.Literal(part) for part in _elements(setting.value))
-
-
-def _elements(text: str) -> Iterator[str]:
-    for match in _ELEMENT.finditer(text):
-        yield match[1].replace('""', '"') if match[1] is not None else match[2]
-
-
 def _give_database(connection: psycopg.Connection, cluster: Cluster, database: str) -> list[str]:
     """The owner of the scratch database is that of the live one: whoever owns a database is in
     pg_database_owner, and may make schemas."""
-    name = sql.Identifier(database)
     warnings = []
-    statements = [
-        sql.SQL("ALTER DATABASE {} OWNER TO {}").format(name, sql.Identifier(cluster.owner)),
-        sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name),
-    ]
-    words = {word: sql.SQL(word) for word in ("CREATE", "CONNECT", "TEMPORARY")}
-    for privilege in cluster.privileges:
-        if privilege.privilege not in words:
-            continue
-        grantee = sql.Identifier(privilege.grantee) if privilege.grantee else sql.SQL("PUBLIC")
-        statements.append(
-            sql.SQL("GRANT {} ON DATABASE {} TO {}{}").format(
-                words[privilege.privilege],
-                name,
-                grantee,
-                sql.SQL(" WITH GRANT OPTION" if privilege.grantable else ""),
-            )
-        )
+    privileges = [(p.grantee, p.privilege, p.grantable) for p in cluster.privileges]
+    statements = list(privilege_statements(database, cluster.owner, privileges))
     if not cluster.has_public:
         statements.append(sql.SQL("DROP SCHEMA IF EXISTS public").format())
     for statement in statements:
