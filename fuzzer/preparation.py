@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from tenantfuzz.assumptions import assume, is_silent
 from tenantfuzz.catalog import read_catalog
 from tenantfuzz.engines import Server, open_engine, scratch_name
 from tenantfuzz.errors import ToolError
@@ -17,6 +18,7 @@ from tenantfuzz.loading.loader import load_sources, schema_hash
 from tenantfuzz.loading.sources import SourceFile, find_sources
 from tenantfuzz.loading_worlds import WorldLoader
 from tenantfuzz.policies.configuration import Attacker, Configuration, ConfigurationError
+from tenantfuzz.policies.inferring.marks import preset_in_catalog
 from tenantfuzz.policies.model import Model, Ownership, OwnershipKind
 from tenantfuzz.policies.resolution import PresetFacts, attacker_of, resolve_model
 from tenantfuzz.policies.structure import Catalog, Function, RelationKind, RelationName
@@ -124,8 +126,37 @@ def prepare(
     ``postgres`` is the version of an embedded server. Everything is removed at the end. Raises
     ToolError for anything that is wrong with the target.
     """
-    configuration = target.configuration
-    section = configuration.target
+    with _scratch(target, engine, server_dsn, postgres) as (server, database, loaded):
+        yield _resolved(target, server, database, loaded)
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """A target's catalog, before anything is said of tenants: what the preset and the platform
+    bring, and what loading warned of."""
+
+    catalog: Catalog
+    preset: Preset | None
+    facts: PresetFacts | None
+    platform: frozenset[RelationName]
+    warnings: tuple[str, ...]
+
+
+def survey(target: Target, *, engine: str | None = None, server_dsn: str | None = None) -> Survey:
+    """Loads the target into a scratch database and reads its catalog; nothing of it remains."""
+    with _scratch(target, engine, server_dsn, None) as (server, database, loaded):
+        with connect(server, database) as connection:
+            catalog = read_catalog(connection)
+        facts = _facts(loaded.preset)
+        return Survey(catalog, loaded.preset, facts, loaded.platform, loaded.warnings)
+
+
+@contextmanager
+def _scratch(
+    target: Target, engine: str | None, server_dsn: str | None, postgres: str | None
+) -> Iterator[tuple[Server, str, "_Loaded"]]:
+    """A scratch database with the target in it, removed at the end."""
+    section = target.configuration.target
     preset = load_preset(section.preset) if section.preset else None
     content: list[SourceFile] | Structure
     if section.dsn is not None:
@@ -140,7 +171,11 @@ def prepare(
         database = scratch_name()
         server.create_database(database)
         try:
-            yield _load(target, server, database, content, preset)
+            if isinstance(content, Structure):
+                loaded = _copy(target, content, server, database, preset)
+            else:
+                loaded = _run(target, server, database, content, preset)
+            yield server, database, loaded
         finally:
             for name in (database, _pristine(database)):
                 drop(server, name)
@@ -158,27 +193,21 @@ def drop(server: Server, database: str) -> None:
         return  # the server is gone, and an embedded one takes its databases along
 
 
-def _load(
-    target: Target,
-    server: Server,
-    database: str,
-    content: list[SourceFile] | Structure,
-    preset: Preset | None,
-) -> Prepared:
+def _resolved(target: Target, server: Server, database: str, loaded: "_Loaded") -> Prepared:
     configuration = target.configuration
-    if isinstance(content, Structure):
-        loaded = _copy(content, server, database, preset)
-    else:
-        loaded = _run(target, server, database, content, preset)
     with connect(server, database) as connection:
         catalog = read_catalog(connection)
-        facts = _facts(preset)
+        facts = _facts(loaded.preset)
+        assumed = None
+        if is_silent(target):
+            assumed = assume(target, catalog, facts, loaded.platform)
+            target, configuration = assumed.target, assumed.target.configuration
         try:
             model = resolve_model(configuration, catalog, facts)
         except ConfigurationError as error:
             raise ToolError(str(error), hint=error.hint) from error
         existing = _existing(connection, catalog)
-    model = _distrusting(model, loaded.unfaithful)
+    model = _distrusting(model, {**loaded.unfaithful, **(assumed.doubts if assumed else {})})
     server.create_database(_pristine(database), template=database)
     return Prepared(
         target=target,
@@ -190,7 +219,7 @@ def _load(
         dictionary=build_dictionary(catalog),
         existing=existing,
         hash=loaded.hash,
-        warnings=loaded.warnings,
+        warnings=(*target.assumed, *(assumed.lines if assumed else ()), *loaded.warnings),
         clock=Clock(),
         pristine=_pristine(database),
         platform=loaded.platform,
@@ -210,6 +239,7 @@ class _Loaded:
     brought: frozenset[int] = frozenset()
     missing: tuple[tuple[str, str, str], ...] = ()
     unfaithful: Mapping[RelationName, str] = field(default_factory=dict)
+    preset: Preset | None = None
 
 
 def _run(
@@ -228,14 +258,19 @@ def _run(
         warnings=tuple(warnings),
         platform=frozenset(platform.relations) if platform is not None else frozenset(),
         brought=frozenset(f.oid for f in platform.functions) if platform else frozenset(),
+        preset=preset,
     )
 
 
-def _copy(structure: Structure, server: Server, database: str, preset: Preset | None) -> _Loaded:
+def _copy(
+    target: Target, structure: Structure, server: Server, database: str, preset: Preset | None
+) -> _Loaded:
     """Copies a live database, which has what the preset would bring."""
     restored = copy_structure(structure, server, database)
     with connect(server, database) as connection:
         catalog = read_catalog(connection)
+    if preset is None and is_silent(target) and (mark := preset_in_catalog(catalog)) is not None:
+        preset = load_preset(mark[0])
     platform = platform_of(preset, catalog, server, structure.place)
     return _Loaded(
         hash=structure.hash,
@@ -244,6 +279,7 @@ def _copy(structure: Structure, server: Server, database: str, preset: Preset | 
         brought=platform.functions,
         missing=restored.missing,
         unfaithful=restored.unfaithful,
+        preset=preset,
     )
 
 

@@ -4,9 +4,10 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from tenantfuzz.conventions import find_schema, target_section
 from tenantfuzz.errors import ToolError
 from tenantfuzz.policies.configuration import (
     Configuration,
@@ -40,12 +41,15 @@ _VARIABLES: Mapping[str, tuple[str, str, type]] = {
 @dataclass(frozen=True, slots=True)
 class Target:
     """What is tested. Paths in ``configuration`` are relative to ``root``, the file's folder;
-    ``file`` is None where there is no file and everything is inferred."""
+    ``file`` is None where there is no file and everything is inferred. ``data`` is what the
+    configuration was made of, as TOML has it; ``assumed`` says what conventions added to it."""
 
     name: str
     root: Path
     file: Path | None
     configuration: Configuration
+    data: Mapping[str, object] = field(default_factory=dict)
+    assumed: tuple[str, ...] = ()
 
 
 def find_target(
@@ -55,23 +59,23 @@ def find_target(
     ``[tool.tenantfuzz]``; or such a file itself.
 
     ``TENANTFUZZ_*`` variables fill in what the file leaves out (``environ`` is ``os.environ``
-    unless given). ``dsn`` names a live database, which takes the place of the file's own source;
-    then there need be no file in a folder. Raises ToolError where there is no such file or where
-    it is wrong.
+    unless given). ``dsn`` names a live database, which takes the place of the file's own source.
+    In a folder without such a file the schema is found by convention. Raises ToolError where
+    there is neither, or where the file is wrong.
     """
-    if dsn is not None and not _has_file(path):
-        configuration = _parse({"target": {"dsn": dsn}}, "--dsn")
-        return Target(path.resolve().name, path.resolve(), None, configuration)
+    environment = os.environ if environ is None else environ
+    if not _has_file(path):
+        return _without_file(path, environment, dsn)
     file, data = _read(path)
     if dsn is not None:
         data = _with_dsn(data, dsn)
     source = str(file) if file.name == FILE_NAME else f"{file} [tool.tenantfuzz]"
     if file.name not in (FILE_NAME, PYPROJECT):
         source = str(file)
-    environment = os.environ if environ is None else environ
-    configuration = _parse(_with_environment(data, environment, source), source)
+    data = _with_environment(data, environment, source)
+    configuration = _parse(data, source)
     root = file.parent.resolve()
-    return Target(configuration.target.name or root.name, root, file, configuration)
+    return Target(configuration.target.name or root.name, root, file, configuration, data)
 
 
 def resolve_reference(text: str, where: str, *, environ: Mapping[str, str] | None = None) -> str:
@@ -114,6 +118,29 @@ def _read(path: Path) -> tuple[Path, dict[str, object]]:
         f"{path} has no {FILE_NAME}, and no {PYPROJECT} with [tool.tenantfuzz]",
         hint=f"write one: {_SMALLEST}",
     )
+
+
+def _without_file(path: Path, environ: Mapping[str, str], dsn: str | None) -> Target:
+    """A folder without a file: its schema is found by convention, unless a database is named."""
+    root = path.resolve()
+    data: dict[str, object] = {}
+    assumed: tuple[str, ...] = ()
+    dsn = dsn or environ.get("TENANTFUZZ_DSN") or None
+    if dsn is not None:
+        data = {"target": {"dsn": dsn}}
+    elif find_schema(path):
+        found = target_section(path, preset=environ.get("TENANTFUZZ_PRESET") or None)
+        data = {"target": found.section}
+        what = "; ".join(f"{key} = {value}" for key, value in found.section.items())
+        assumed = (f"no {FILE_NAME}: assumed [target]: {what}",)
+    else:
+        raise ToolError(
+            f"{path} has no {FILE_NAME}, and no {PYPROJECT} with [tool.tenantfuzz]",
+            hint=f"write one: {_SMALLEST}",
+        )
+    source = str(path)
+    data = _with_environment(data, environ, source)
+    return Target(root.name, root, None, _parse(data, source), data, assumed)
 
 
 def _has_file(path: Path) -> bool:

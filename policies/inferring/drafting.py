@@ -99,7 +99,7 @@ class _Draft:
         if not isinstance(value, Mapping):
             yield f"{toml_key(name)} = {toml_value(value)}"
             return
-        if name in ("principals", "access"):
+        if name in ("principals", "access") and (value or self._questions.get((name,))):
             yield from self._tables_of(name, value)
             return
         yield f"[{toml_key(name)}]"
@@ -157,7 +157,10 @@ class _Draft:
             key = question.path[len(home) :]
             shown = question.candidates or ("…",)
             for candidate in shown:
-                if home == ("principals",) and isinstance(candidate, Mapping):
+                if home == ("access",) and isinstance(candidate, Mapping):
+                    yield f"# [access.{'.'.join(toml_key(part) for part in key)}]"
+                    yield from (f"# {toml_key(k)} = {toml_value(v)}" for k, v in candidate.items())
+                elif home == ("principals",) and isinstance(candidate, Mapping):
                     for kind, value in candidate.items():
                         yield f"# [principals.{toml_key(kind)}]"
                         yield from (f"# {toml_key(k)} = {toml_value(v)}" for k, v in value.items())

@@ -21,9 +21,11 @@ from tenantfuzz.policies.inferring.words import (
 )
 from tenantfuzz.policies.lookup import Lookup, single_key
 from tenantfuzz.policies.model import Ownership, OwnershipKind
+from tenantfuzz.policies.quoting import readable_identifier
 from tenantfuzz.policies.structure import Operation, Relation, RelationName, Role
 from tenantfuzz.policies.ways import References, read_reference
 
+_NOT_OWNED = (OwnershipKind.SHARED, OwnershipKind.PRIVATE, OwnershipKind.UNCLASSIFIED)
 _WRITES = (Operation.INSERT, Operation.UPDATE, Operation.DELETE)
 
 
@@ -101,6 +103,7 @@ class OwnerSearch:
         self._ways()
         for relation in self._open():
             self._unknown(relation)
+        self._public()
         return Owners(
             tuple(self._guesses), tuple(self._questions), self._spread(), self._classified()
         )
@@ -207,7 +210,7 @@ class OwnerSearch:
         )
         if told:
             reason = f"a unique index keeps rows without {column} apart, and a policy shows them"
-            self._declare(relation, shared, reason, Confidence.LIKELY)
+            self._declare(relation, shared, reason, Confidence.SURE)
             return
         self._ask(
             relation,
@@ -317,6 +320,28 @@ class OwnerSearch:
         if not roles or any(reaches_any(self._around, r, relation) for r in roles):
             text = "nothing says whose its rows are: no tenant column, no way to an owner"
             self._ask(relation, text, ["shared", "private"])
+
+    def _public(self) -> None:
+        """Rows that policies show to everybody: whether that is meant, only a person can say."""
+        ownership = self._classified()
+        for name, relation in self._around.tables.items():
+            parts = [p for r in self._readings if r.relation == name for p in r.public]
+            if not parts or name in self._doubts or ownership[name].kind in _NOT_OWNED:
+                continue
+            shown = " OR ".join(f"({part})" for part in dict.fromkeys(parts))
+            text = f"a policy shows rows of {name} to everybody where {shown}: is that meant?"
+            self._doubts[name] = text
+            owner = ownership[name].column
+            candidates: tuple[object, ...] = ({"select": {"any": "…"}},)
+            if (
+                owner is not None
+                and "." not in shown
+                and "(" not in shown.replace("((", "").strip("()")
+            ):
+                column = f"{readable_identifier(name.name)}.{readable_identifier(owner)}"
+                candidates = ({"select": {"any": f"{column} = :tenant OR {shown}"}},)
+            path = ("access", "*", self._display(relation))
+            self._questions.append(Question(path, text, candidates))
 
     def _is_catalogue(self, relation: Relation) -> tuple[str, Confidence] | None:
         around = self._around

@@ -13,7 +13,15 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from tenantfuzz.policies.inferring.bodies import body_of, parameter_names
-from tenantfuzz.policies.structure import Catalog, Function, Relation, RelationName
+from tenantfuzz.policies.inferring.words import PUBLIC_WORDS, words
+from tenantfuzz.policies.structure import (
+    Catalog,
+    Function,
+    Operation,
+    Policy,
+    Relation,
+    RelationName,
+)
 
 ROLE = ""
 """The ``setting`` of a source that is the role itself (``current_user``)."""
@@ -78,7 +86,7 @@ class Reading:
 
     ``lookups`` are columns of the policy's relation that are compared with what a query finds in a
     column of another relation; ``shows_null`` are columns whose rows without a value the policy
-    shows, whoever asks.
+    shows, whoever asks; ``public`` are conditions on what is public, not on who asks.
     """
 
     relation: RelationName
@@ -88,6 +96,7 @@ class Reading:
     lookups: tuple[tuple[str, Place], ...] = ()
     conditions: tuple[Condition, ...] = ()
     shows_null: frozenset[str] = frozenset()
+    public: tuple[str, ...] = ()
     constants: tuple[tuple[Source, str], ...] = ()
 
 
@@ -100,6 +109,7 @@ class _Found:
     constants: list[tuple[Source, str]] = field(default_factory=list)
     values: set[Source | Place] = field(default_factory=set)
     parameters: list[tuple[int, Place]] = field(default_factory=list)
+    spoken: set[str] = field(default_factory=set)
 
     def add(self, other: "_Found") -> None:
         self.matches += other.matches
@@ -107,6 +117,7 @@ class _Found:
         self.lookups += other.lookups
         self.conditions += other.conditions
         self.constants += other.constants
+        self.spoken |= other.spoken
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +132,7 @@ def read_policies(catalog: Catalog) -> tuple[Reading, ...]:
     """One reading for each policy of the catalog."""
     reader = _Reader(catalog)
     return tuple(
-        reader.policy(relation, policy.name, [t for t in (policy.using, policy.check) if t])
+        reader.policy(relation, policy)
         for relation in catalog.relations.values()
         for policy in relation.policies
     )
@@ -147,10 +158,11 @@ class _Reader:
         self._bodies: dict[int, _Found] = {}
         self._queries = 0
 
-    def policy(self, relation: Relation, name: str, texts: list[str]) -> Reading:
+    def policy(self, relation: Relation, policy: Policy) -> Reading:
         found = _Found()
         nulls: set[str] = set()
-        for text in texts:
+        public: list[str] = []
+        for text in filter(None, (policy.using, policy.check)):
             tree = parsed(text)
             if tree is None:
                 found.sources |= {Source(s) for s in _SETTING.findall(text)}
@@ -159,9 +171,12 @@ class _Reader:
             scope = _Scope(((relation.name.name, relation),), {}, self._queries)
             self._walk(tree, scope, found, 0)
             nulls |= _shown_nulls(tree)
+            shows = policy.permissive and policy.applies_to(Operation.SELECT)
+            if shows and text == policy.using:
+                public += self._public(tree, scope)
         return Reading(
             relation.name,
-            name,
+            policy.name,
             tuple(dict.fromkeys(found.matches)),
             _longest(found.sources),
             tuple(
@@ -173,8 +188,18 @@ class _Reader:
             ),
             tuple(dict.fromkeys(found.conditions)),
             frozenset(nulls),
+            tuple(public),
             tuple(dict.fromkeys(found.constants)),
         )
+
+    def _public(self, tree: exp.Expression, scope: _Scope) -> Iterator[str]:
+        """The alternatives of a policy that ask what is public and not who asks."""
+        for part in _disjuncts(tree):
+            found = _Found()
+            self._walk(part, scope, found, 0)
+            spoken = {word for name in found.spoken for word in words(name)}
+            if not found.sources and spoken & PUBLIC_WORDS:
+                yield part.sql(dialect="postgres")
 
     def sources_of(self, text: str) -> Iterator[Source]:
         tree = parsed(text)
@@ -199,6 +224,8 @@ class _Reader:
         elif isinstance(node, exp.ArrayContainsAll):
             self._compare(node.expression, node.this, scope, found, depth, plural="json")
         self._values_at(node, scope, found, depth)
+        if isinstance(node, exp.Column) or (isinstance(node, exp.Literal) and node.is_string):
+            found.spoken.add(node.name)
         for child in node.iter_expressions():
             self._walk(child, scope, found, depth)
 
@@ -500,6 +527,15 @@ def _conjuncts(tree: exp.Expression | None) -> Iterator[exp.Expression]:
     if isinstance(tree, exp.And):
         yield from _conjuncts(tree.this)
         yield from _conjuncts(tree.expression)
+    else:
+        yield tree
+
+
+def _disjuncts(tree: exp.Expression) -> Iterator[exp.Expression]:
+    tree = _unwrapped(tree)
+    if isinstance(tree, exp.Or):
+        yield from _disjuncts(tree.this)
+        yield from _disjuncts(tree.expression)
     else:
         yield tree
 

@@ -87,6 +87,14 @@ CATALOGUE_WORDS = frozenset(
 )  # fmt: skip
 """Words of relations that are usually the same for all tenants."""
 
+PUBLIC_WORDS = frozenset(
+    {
+        "public", "published", "visibility", "visible", "shared", "listed", "open", "template",
+        "featured", "anonymous", "everyone", "everybody", "world", "discoverable", "global",
+    }
+)  # fmt: skip
+"""Words of conditions by which rows are meant for everybody."""
+
 SECRET_WORDS = frozenset(
     {
         "tenant", "organization", "workspace", "company", "account", "team", "user", "person",
