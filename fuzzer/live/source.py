@@ -122,12 +122,16 @@ def _connect(dsn: str) -> psycopg.Connection[Row]:
         text = conninfo.make_conninfo(
             dsn, fallback_application_name="tenantfuzz", client_encoding="UTF8", **defaults
         )
+        if "@" in str(given.get("host", "")):
+            # What stands before it is the end of a password.
+            raise psycopg.ProgrammingError("a host with @")
     except psycopg.ProgrammingError:
         # The text of a parse error quotes the connection string.
         raise ToolError(
             "the connection string of the live database cannot be read",
             hint="write it as postgresql://user@host:port/database, or as key=value words;"
-            " a password with special characters goes into PGPASSWORD or ~/.pgpass",
+            " what is special in a password is written as %40 for @, or the password goes into"
+            " PGPASSWORD or ~/.pgpass",
         ) from None
     try:
         return psycopg.connect(text, autocommit=True, prepare_threshold=None)
@@ -146,6 +150,7 @@ def _place(connection: psycopg.Connection[Row]) -> str:
 
 
 _HINTS: Final = (
+    ("resolve host", "check the name of the host, and that this machine is online"),
     ("password authentication failed", "check user and password (PGPASSWORD, ~/.pgpass)"),
     ("no password supplied", "give the password in the DSN, PGPASSWORD or ~/.pgpass"),
     (
