@@ -9,6 +9,7 @@ from pathlib import Path
 from time import monotonic
 
 from tenantfuzz import corpus as corpus_files
+from tenantfuzz.changes import select
 from tenantfuzz.codes import title
 from tenantfuzz.counterexample import Counterexample, Witness
 from tenantfuzz.coverage import Ledger
@@ -23,6 +24,9 @@ from tenantfuzz.events import (
     PhaseStarted,
     Progress,
     ReplayResult,
+    Selection,
+    SelectionMade,
+    StructureRead,
     Timings,
     Warning,
     WarningRaised,
@@ -40,6 +44,7 @@ from tenantfuzz.rehearsal import rehearse
 from tenantfuzz.replaying import corpus_folder, replay_files
 from tenantfuzz.rounds import Counters, Rig, Round
 from tenantfuzz.shrinking import Shrinker
+from tenantfuzz.snapshot_reading import read_snapshot
 from tenantfuzz.strategies.influence import influential_relations
 from tenantfuzz.strategies.plan import Plan
 from tenantfuzz.strategies.spares import with_spares
@@ -73,6 +78,8 @@ class Options:
     server_dsn: str | None = None
     postgres: str | None = None  # the version of an embedded server
     save: bool = True
+    changed_since: Path | None = None  # a snapshot: what is as it was then is not tested again
+    structure: bool = False  # yield the structure, for a snapshot
 
 
 def run_campaign(target: Target, options: Options) -> Iterator[Event]:
@@ -133,6 +140,7 @@ class _Campaign:
         self.only = self.ledger.only = self._only(options.only)
         self._last_progress = 0.0
         self._shrunk: set[str] = set()
+        self.selection: Selection | None = None
 
     def _only(self, pattern: str | None) -> frozenset[RelationName] | None:
         if pattern is None:
@@ -193,6 +201,7 @@ class _Campaign:
         if self.only is not None:
             names = ", ".join(sorted(str(n) for n in self.only))
             yield self._warn("", f"--only: nothing is said of anything but {names}")
+        yield from self._select()
         for relation, reason in plan.unpopulated.items():
             yield self._warn("TF901", f"no rows can be made: {reason}", str(relation))
         if "replay" in self.options.phases:
@@ -200,11 +209,34 @@ class _Campaign:
         if "sweep" in self.options.phases:
             yield from self._phase("sweep", self._sweep(plan), None)
         budgeted = self.options.seconds is not None or self.options.max_examples is not None
-        if "fuzz" in self.options.phases and budgeted:
+        made = self.selection
+        sampling = made is not None and made.sample is not None and not made.changed
+        if "fuzz" in self.options.phases and budgeted and not sampling:
             yield from self._phase("fuzz", self._fuzz(plan), self.options.seconds)
         yield from self._too_strict()
         if self.options.shrink:
             yield from self._phase("shrink", self._shrink(), None)
+
+    def _select(self) -> Iterator[Event]:
+        """What changed since a snapshot, where that is asked for; and what the next one holds."""
+        since = self.options.changed_since
+        if since is None and not self.options.structure:
+            return
+        snapshot = read_snapshot(self.prepared, strict=self.options.strict)
+        if self.options.structure:
+            yield StructureRead(snapshot)
+        if since is not None:
+            self.selection = select(since, snapshot, seed=self.seed)
+            names = {str(n): n for n in self.prepared.catalog.relations}
+            self.ledger.unchanged = frozenset(names[n] for n in self.selection.unchanged)
+            yield SelectionMade(self.selection)
+
+    def _tested(self) -> frozenset[RelationName] | None:
+        """The relations that rounds try; None: all."""
+        if not self.ledger.unchanged:
+            return self.only
+        asked = self.only if self.only is not None else frozenset(self.prepared.catalog.relations)
+        return asked - self.ledger.unchanged
 
     def _phase(self, name: str, events: Iterator[Event], budget: float | None) -> Iterator[Event]:
         begun, checks = monotonic(), self.counters.checks
@@ -280,7 +312,7 @@ class _Campaign:
             registry=self.registry,
             counters=self.counters,
             influential=influential_relations(self.prepared.catalog),
-            only=self.only,
+            only=self._tested(),
             platform=self.prepared.platform,
         )
 
@@ -484,6 +516,7 @@ class _Campaign:
                 "judged": self.counters.judged,
                 "statements": self.prepared.clock.statements,
             },
+            selection=self.selection,
         )
 
 

@@ -80,8 +80,15 @@ def _report(text: str) -> Path:
         raise typer.BadParameter(
             f"{text!r}: reports are written as {', '.join(_REPORTS)}; the ending says which"
         )
+    return _file_to_write(text)
+
+
+def _file_to_write(text: str) -> Path:
+    path = Path(text)
     if not path.parent.is_dir():
         raise typer.BadParameter(f"{text!r}: the folder {path.parent} does not exist")
+    if path.is_dir():
+        raise typer.BadParameter(f"{text!r} is a folder")
     return path
 
 
@@ -174,6 +181,22 @@ def run(
             ".xml (JUnit), .md, .html, .ndjson (events, live).",
         ),
     ] = None,
+    changed_since: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            dir_okay=False,
+            help="Test only what changed since this snapshot, and what rests on it.",
+        ),
+    ] = None,
+    save_snapshot: Annotated[
+        Path | None,
+        typer.Option(
+            parser=_file_to_write,
+            metavar="FILE",
+            help="Save what was tested, for --changed-since of a later run.",
+        ),
+    ] = None,
     corpus: CorpusOption = None,
     fail_on: Annotated[
         Severity | None,
@@ -201,10 +224,12 @@ def run(
         from tenantfuzz import corpus as corpus_files
         from tenantfuzz.campaign import Options, run_campaign
         from tenantfuzz.console import CampaignConsole
+        from tenantfuzz.documents import json_text
         from tenantfuzz.outcome import exit_status, follow
         from tenantfuzz.reports.reporter import Reporter
-        from tenantfuzz.result import json_text, result_document
+        from tenantfuzz.result import result_document
         from tenantfuzz.scrubbing import scrub
+        from tenantfuzz.snapshot import load_snapshot
         from tenantfuzz.terminal import open_console
 
         settings = target.configuration.run
@@ -229,7 +254,11 @@ def run(
             engine=engine_name,
             server_dsn=server_dsn,
             postgres=postgres,
+            changed_since=changed_since,
+            structure=save_snapshot is not None,
         )
+        if changed_since is not None and changed_since.exists():
+            load_snapshot(changed_since)  # what is wrong with it is said before any work
         repeat = _command(
             path,
             flags={
@@ -240,13 +269,21 @@ def run(
                 "--time": None if time is None else f"{time:g}s",
                 "--max-examples": max_examples,
                 "--only": only,
+                "--changed-since": changed_since,
                 "--corpus": corpus,
                 "--fail-on": fail_on.value if fail_on else None,
             },
             phases=phase or (),
             switches={"--strict": strict, "--no-shrink": no_shrink},
         )
-        reporter = Reporter(report or (), target, path=path, repeat=repeat, fail_on=threshold)
+        reporter = Reporter(
+            report or (),
+            target,
+            path=path,
+            repeat=repeat,
+            fail_on=threshold,
+            snapshot=save_snapshot,
+        )
         with _ending_in_good_order(), reporter:
             events = run_campaign(target, options)
             if output is Format.JSON:
@@ -296,8 +333,9 @@ def replay(
     def action() -> int:
         from tenantfuzz import corpus as corpus_files
         from tenantfuzz.console import put_replay
+        from tenantfuzz.documents import json_text
         from tenantfuzz.outcome import replay_status
-        from tenantfuzz.result import json_text, replays_document
+        from tenantfuzz.result import replays_document
         from tenantfuzz.terminal import open_console, put
 
         place, wanted = path, list(ids or ())

@@ -23,12 +23,14 @@ from tenantfuzz.events import (
     PhaseStarted,
     Progress,
     ReplayResult,
+    SelectionMade,
+    StructureRead,
     WarningRaised,
 )
 from tenantfuzz.findings import Finding
 from tenantfuzz.lines import visible
 from tenantfuzz.story import story
-from tenantfuzz.summary import plural, seconds_text, summary_lines
+from tenantfuzz.summary import plural, seconds_text, selection_lines, summary_lines
 from tenantfuzz.terminal import STYLES, put, put_lines, story_width
 
 _MOST_STORIES = 10
@@ -102,6 +104,14 @@ class CampaignConsole:
                 self._phase_finished(event)
             case ReplayResult():
                 put_replay(self._console, event)
+            case SelectionMade():
+                lines = selection_lines(
+                    event.selection, width=story_width(self._console), verbose=self._verbose
+                )
+                for line in lines:
+                    put(self._console, line)
+            case StructureRead():
+                pass  # a file's business
             case WarningRaised():
                 pass  # repeated in the summary, where it is not scrolled away
             case CampaignFinished():

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import cast
 
 from tenantfuzz.counterexample import Counterexample, Step, Witness
+from tenantfuzz.documents import Document, write_json
 from tenantfuzz.errors import ToolError
 from tenantfuzz.findings import Finding, PrincipalSummary, Severity
 from tenantfuzz.policies.principals import Freshness, Membership, Principal
 from tenantfuzz.policies.quoting import qualified
 from tenantfuzz.policies.structure import RelationName
 from tenantfuzz.policies.world import Fixup, Row, World
-from tenantfuzz.result import Document, finding_document, write_json
+from tenantfuzz.result import finding_document
 from tenantfuzz.scrubbing import scrub_document
 
 SCHEMA_VERSION = 1

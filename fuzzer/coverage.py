@@ -43,6 +43,7 @@ class Ledger:
     let_through: set[tuple[RelationName, Operation]] = field(default_factory=set)
     roles: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     only: frozenset[RelationName] | None = None  # the relations that were asked for
+    unchanged: frozenset[RelationName] = frozenset()  # of those, what needs no test again
     refusals: dict[tuple[RelationName, Operation], str] = field(default_factory=dict)
     broken: dict[tuple[RelationName, Operation], tuple[str, str]] = field(default_factory=dict)
     _shut: dict[tuple[RelationName, Operation, tuple[str, ...]], bool] = field(default_factory=dict)
@@ -54,7 +55,11 @@ class Ledger:
                 self.roles[principal.kind].add(principal.acting_role)
 
     def cells(self) -> Iterator[Cell]:
-        """All cells of tables (views have only one operation, and stand apart)."""
+        """All cells of tables (views have only one operation, and stand apart), but those of
+        relations that are unchanged."""
+        return (cell for cell in self._cells() if cell[0] not in self.unchanged)
+
+    def _cells(self) -> Iterator[Cell]:
         kinds = [*dict.fromkeys([*self._declared_kinds(), *self.roles])]
         for name, relation in self.catalog.relations.items():
             if self.only is not None and name not in self.only:
@@ -138,6 +143,7 @@ class Ledger:
             ),
             closed_cells=tuple(closed),
             covered_cells=tuple(covered),
+            unchanged=sum(1 for name, _, _ in self._cells() if name in self.unchanged),
         )
 
     def _closed(self, cell: Cell) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tenantfuzz.findings import Finding
+from tenantfuzz.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Coverage:
     accepted: tuple[UntestedCell, ...] = ()
     closed_cells: tuple[tuple[str, str, str], ...] = ()  # relation, operation, kind
     covered_cells: tuple[tuple[str, str, str], ...] = ()
+    unchanged: int = 0  # cells of relations that are as they were: not tested, not counted above
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,26 @@ class Warning:  # noqa: A001 - the word of the result format
     code: str
     message: str
     relation: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a run tests of a target that has changed since a snapshot, the file ``since``.
+
+    ``everything`` says why all is tested, None where only a part is. ``tested`` are relations with
+    the reason; ``unchanged`` those of which this run says nothing new. Where nothing changed that
+    anybody reaches, ``sample`` is a relation that is tested all the same. ``compared`` are those
+    of the unchanged ones where an earlier run compared anything; ``changed`` says whether anything
+    is not as it was, functions included.
+    """
+
+    since: str
+    everything: str | None
+    tested: tuple[tuple[str, str], ...]
+    unchanged: tuple[str, ...]
+    sample: str | None = None
+    compared: tuple[str, ...] = ()
+    changed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +148,20 @@ class WarningRaised:
 
 
 @dataclass(frozen=True, slots=True)
+class StructureRead:
+    """The structure of the target, for the snapshot that was asked for."""
+
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class SelectionMade:
+    """What is tested of a target that has changed since a snapshot."""
+
+    selection: Selection
+
+
+@dataclass(frozen=True, slots=True)
 class CampaignFinished:
     """The end: everything that the result document needs.
 
@@ -150,6 +186,7 @@ class CampaignFinished:
     interrupted: str | None = None
     examples: int = 0
     counters: Mapping[str, int] = field(default_factory=dict)  # reads, writes, worlds, …
+    selection: Selection | None = None
 
 
 Event = (
@@ -161,5 +198,7 @@ Event = (
     | PhaseFinished
     | ReplayResult
     | WarningRaised
+    | StructureRead
+    | SelectionMade
     | CampaignFinished
 )

@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tenantfuzz.events import CampaignFinished, UntestedCell
+from tenantfuzz.events import CampaignFinished, Selection, UntestedCell
 from tenantfuzz.findings import Finding, Severity
 from tenantfuzz.lines import visible
 from tenantfuzz.story import corpus_option
@@ -60,11 +60,49 @@ def summary_lines(
         yield f"interrupted: {visible(finished.interrupted)}"
     yield from _apart(finished.findings)
     yield from _coverage(finished, verbose=verbose, width=width)
+    if finished.selection is not None:
+        yield from _wrapped(unchanged_sentence(finished.selection), "", width)
     yield from _replayed(finished, width=width)
     yield from _accepted(finished, width=width)
     yield from _warnings(finished, verbose=verbose, width=width)
     yield from _work(finished)
     yield from _next(finished, path, repeat or f"tenantfuzz run {shlex.quote(path)}")
+
+
+def unchanged_sentence(selection: Selection) -> str:
+    """What a run with --changed-since does not speak of."""
+    if selection.everything is not None:
+        return f"everything was tested: {selection.everything}"
+    if not selection.unchanged:
+        return (
+            f"everything was tested: each relation is concerned by what changed ({selection.since})"
+        )
+    one = len(selection.unchanged) == 1
+    text = f"{plural(len(selection.unchanged), 'relation')} {'is' if one else 'are'} unchanged"
+    text += f" since {selection.since} and {'was' if one else 'were'} not tested again"
+    if selection.sample is not None:
+        text += f"; {selection.sample} was, as a sample"
+    return text
+
+
+def selection_lines(
+    selection: Selection, *, width: int = 80, verbose: bool = False
+) -> Iterator[str]:
+    """What is tested again and why, as a run with --changed-since begins."""
+    if selection.everything is not None:
+        yield from _wrapped(f"everything is tested: {selection.everything}", "", width)
+        return
+    number = plural(len(selection.tested), "relation")
+    total = len(selection.tested) + len(selection.unchanged)
+    yield f"tested again: {number} of {total:,}, by what changed since {selection.since}"
+    shown = selection.tested if verbose else selection.tested[:_MOST_RELATIONS]
+    for relation, reason in shown:
+        yield from _wrapped(f"{relation}: {reason}", "  ", width)
+    if len(selection.tested) > len(shown):
+        yield f"  … and {len(selection.tested) - len(shown)} more (--verbose lists all)"
+    if verbose:
+        for relation in selection.unchanged:
+            yield from _wrapped(f"unchanged: {relation}", "  ", width)
 
 
 def seconds_text(seconds: float) -> str:

@@ -17,7 +17,6 @@ class CellState(StrEnum):
     CLOSED = "closed"
     UNTESTED = "untested"
     ACCEPTED = "accepted"
-    UNCHANGED = "unchanged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +36,7 @@ class Door:
     operation: str
     cells: dict[str, DoorCell] = field(default_factory=dict)
     findings: list[Told] = field(default_factory=list)
+    unchanged: bool = False  # as it was in the snapshot, and not tested again
 
     @property
     def name(self) -> str:
@@ -69,6 +69,11 @@ def doors(account: Account) -> list[Door]:
     for cell in coverage.accepted:
         entry = DoorCell(CellState.ACCEPTED, cell.reason, cell.accepted or "")
         door(cell.relation, cell.operation).cells[cell.kind] = entry
+    if account.finished.selection is not None:
+        for relation in account.finished.selection.unchanged:
+            for operation in Operation:
+                if (relation, operation.value) not in found:
+                    door(relation, operation.value).unchanged = True
     for told in account.findings:
         door(told.finding.relation, told.finding.operation).findings.append(told)
     return sorted(found.values(), key=lambda d: (d.relation, _rank(d.operation), d.operation))

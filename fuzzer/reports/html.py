@@ -13,14 +13,13 @@ from tenantfuzz.lines import visible
 from tenantfuzz.reports.account import Account, Told, why_not_clean
 from tenantfuzz.reports.doors import CellState, Door, doors
 from tenantfuzz.scrubbing import scrub
-from tenantfuzz.summary import plural, seconds_text, untested_groups
+from tenantfuzz.summary import plural, seconds_text, unchanged_sentence, untested_groups
 
 _LETTERS = {
     CellState.COVERED: "✓",
     CellState.CLOSED: "–",
     CellState.UNTESTED: "?",
     CellState.ACCEPTED: "a",
-    CellState.UNCHANGED: "=",
 }
 _OPENED = 3  # stories that are unfolded at once
 
@@ -46,6 +45,7 @@ def _body(account: Account) -> Iterator[str]:
     yield from _head(account)
     yield from _findings(account)
     yield from _coverage(account, found)
+    yield from _selection(account)
     yield from _untested(account)
     yield from _remarks(account)
     yield from _timings(account)
@@ -114,7 +114,7 @@ def _coverage(account: Account, found: Sequence[Door]) -> Iterator[str]:
     yield f'<p class="dim">In each square, one mark a kind: {_text(", ".join(kinds))}.</p>'
     legend = "".join(
         f'<span><span class="cells"><i class="{css}">{letter}</i></span> {word}</span>'
-        for css, letter, word in _legend()
+        for css, letter, word in _legend(unchanged=any(d.unchanged for d in found))
     )
     yield f'<p class="legend dim">{legend}</p>'
     heads = "".join(f"<th>{_text(o)}</th>" for o in operations)
@@ -128,15 +128,19 @@ def _coverage(account: Account, found: Sequence[Door]) -> Iterator[str]:
     yield "</table></div>"
 
 
-def _legend() -> Iterator[tuple[str, str, str]]:
+def _legend(*, unchanged: bool) -> Iterator[tuple[str, str, str]]:
     yield "leak", "!", "leak"
     for state, letter in _LETTERS.items():
         yield state.value, letter, state.value
+    if unchanged:
+        yield "unchanged", "=", "unchanged, not tested again"
 
 
 def _square(door: Door | None, kinds: Sequence[str]) -> str:
     if door is None:
         return ""
+    if door.unchanged and not door.findings:
+        return '<span class="cells"><i class="unchanged" title="unchanged">=</i></span>'
     leaks = {t.finding.principal.kind: t.finding.code for t in door.findings if t.accepted is None}
     marks = []
     counted: dict[str, int] = {}
@@ -153,6 +157,19 @@ def _square(door: Door | None, kinds: Sequence[str]) -> str:
         marks.append(f'<i class="{css}" title="{_text(f"{kind}: {word}")}">{letter}</i>')
     label = ", ".join(f"{number} {css}" for css, number in counted.items())
     return f'<span class="cells" role="img" aria-label="{_text(label)}">{"".join(marks)}</span>'
+
+
+def _selection(account: Account) -> Iterator[str]:
+    selection = account.finished.selection
+    if selection is None:
+        return
+    yield f"<h2>Since {_text(selection.since)}</h2>"
+    yield f"<p>{_text(unchanged_sentence(selection))}.</p>"
+    if selection.everything is None:
+        items = "\n".join(
+            f"<li>{_text(relation)}: {_text(reason)}</li>" for relation, reason in selection.tested
+        )
+        yield f"<p>Tested again:</p>\n<ul>\n{items}\n</ul>"
 
 
 def _untested(account: Account) -> Iterator[str]:

@@ -117,6 +117,10 @@ def _door_case(account: Account, door: Door) -> _Case:
             "\n".join(accepted),
             "\n\n".join(remarks),
         )
+    selection = account.finished.selection
+    if door.unchanged and selection is not None:
+        message = f"unchanged since {selection.since}, not tested again"
+        return _Case(door.name, "skipped", "unchanged", message)
     return _Case(door.name, output="\n\n".join(remarks))
 
 

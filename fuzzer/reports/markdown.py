@@ -8,7 +8,7 @@ from tenantfuzz.exit_status import ExitStatus
 from tenantfuzz.lines import visible
 from tenantfuzz.reports.account import Account, Told, why_not_clean
 from tenantfuzz.scrubbing import scrub
-from tenantfuzz.summary import plural, seconds_text, untested_groups
+from tenantfuzz.summary import plural, seconds_text, unchanged_sentence, untested_groups
 
 LONGEST = 65_000
 """GitHub takes 65,536 characters (UTF-16 units) in a comment; a caller may add a heading."""
@@ -148,6 +148,8 @@ def _foot(account: Account) -> Iterator[str]:
             + (f", {len(coverage.accepted):,} accepted" if coverage.accepted else "")
             + "."
         )
+    if finished.selection is not None:
+        yield f"{_escaped(unchanged_sentence(finished.selection))}."
     yield (
         f"{plural(finished.checks, 'check')} in {seconds_text(finished.seconds)} on PostgreSQL "
         f"{_escaped(finished.server_version)}, seed {finished.seed}."

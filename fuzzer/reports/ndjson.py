@@ -10,9 +10,10 @@ import json
 import re
 from dataclasses import fields
 
-from tenantfuzz.events import CampaignFinished, Event
+from tenantfuzz.documents import Document
+from tenantfuzz.events import CampaignFinished, Event, StructureRead
 from tenantfuzz.findings import Finding
-from tenantfuzz.result import SCHEMA_VERSION, Document, finding_document, result_document
+from tenantfuzz.result import SCHEMA_VERSION, finding_document, result_document
 from tenantfuzz.scrubbing import scrub_document
 
 _WORD = re.compile(r"(?<!^)(?=[A-Z])")
@@ -28,6 +29,8 @@ def event_line(event: Event) -> str:
     head: Document = {"schema_version": SCHEMA_VERSION, "event": event_name(event)}
     if isinstance(event, CampaignFinished):
         body = result_document(event)
+    elif isinstance(event, StructureRead):
+        body = {"relations": sorted(event.snapshot.depends)}  # the rest is in the snapshot's file
     else:
         body = {f.name: _value(getattr(event, f.name)) for f in fields(event)}
     return json.dumps(scrub_document({**head, **body})) + "\n"

@@ -8,8 +8,10 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from tenantfuzz import corpus as corpus_files
+from tenantfuzz.changes import with_outcome
+from tenantfuzz.documents import json_text, write_text
 from tenantfuzz.errors import ToolError
-from tenantfuzz.events import CampaignFinished, Event, PhaseFinished
+from tenantfuzz.events import CampaignFinished, Event, PhaseFinished, StructureRead
 from tenantfuzz.findings import Finding, Severity
 from tenantfuzz.outcome import Seen
 from tenantfuzz.reports.account import Account, Told, in_order
@@ -19,7 +21,8 @@ from tenantfuzz.reports.locating import Sources, locate
 from tenantfuzz.reports.markdown import markdown_text
 from tenantfuzz.reports.ndjson import event_line
 from tenantfuzz.reports.sarif import sarif_text
-from tenantfuzz.result import json_text, result_document, write_text
+from tenantfuzz.result import result_document
+from tenantfuzz.snapshot import Snapshot, save_snapshot
 from tenantfuzz.story import commands, story_text
 from tenantfuzz.target import Target
 
@@ -40,8 +43,8 @@ class Reporter:
     the others when it is over, whole or not at all.
 
     ``path`` is the target as the reader would type it, ``repeat`` the command of the run but for
-    its seed. A file that cannot be written stops neither the run nor the other files:
-    ``write`` raises for it at the end.
+    its seed; ``snapshot`` the file for a snapshot. A file that cannot be written stops neither the
+    run nor the other files: ``write`` raises for it at the end.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Reporter:
         path: str,
         repeat: str,
         fail_on: Severity,
+        snapshot: Path | None = None,
     ) -> None:
         self._files = [f for f in dict.fromkeys(files) if f.suffix != LIVE]
         self._live = {f: None for f in dict.fromkeys(files) if f.suffix == LIVE}
@@ -60,6 +64,8 @@ class Reporter:
         self._path = path
         self._repeat = repeat
         self._fail_on = fail_on
+        self._snapshot = snapshot
+        self._structure: Snapshot | None = None
         self._seen = Seen()
         self._phases: list[PhaseFinished] = []
         self._problems: list[ToolError] = []
@@ -93,8 +99,13 @@ class Reporter:
     def take(self, event: Event) -> None:
         """Takes one event."""
         self._seen.take(event)
-        if isinstance(event, PhaseFinished):
-            self._phases.append(event)
+        match event:
+            case PhaseFinished():
+                self._phases.append(event)
+            case StructureRead(snapshot=structure):
+                self._structure = structure
+            case _:
+                pass
         for file, stream in list(self._streams.items()):
             try:
                 stream.write(event_line(event))
@@ -116,10 +127,24 @@ class Reporter:
                     write_text(_WRITERS[file.suffix](account), file)
                 except ToolError as error:
                     self._problems.append(error)
+        if self._snapshot is not None:
+            try:
+                self._save(self._snapshot, finished)
+            except ToolError as error:
+                self._problems.append(error)
         if self._problems:
             first = self._problems[0]
             others = [str(p) for p in self._problems[1:]]
             raise ToolError("\n".join([str(first), *others]), hint=first.hint) from first
+
+    def _save(self, file: Path, finished: CampaignFinished) -> None:
+        """A snapshot of a run that was cut short would vouch for what it never came to."""
+        if self._structure is None or finished.interrupted is not None:
+            raise ToolError(
+                f"{file} is left as it was: the run was cut short",
+                hint="a snapshot takes a whole run",
+            )
+        save_snapshot(with_outcome(self._structure, finished), file)
 
     def _broken_off(self, reason: str) -> CampaignFinished:
         finished = self._seen.account(reason)

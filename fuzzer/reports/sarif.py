@@ -9,12 +9,12 @@ from urllib.parse import quote
 
 from tenantfuzz import __version__
 from tenantfuzz.codes import Code, all_codes
+from tenantfuzz.documents import Document, json_text
 from tenantfuzz.findings import Severity
 from tenantfuzz.lines import visible
 from tenantfuzz.reports.account import Account, Place, Told
-from tenantfuzz.result import Document, json_text
 from tenantfuzz.scrubbing import scrub
-from tenantfuzz.summary import untested_groups
+from tenantfuzz.summary import unchanged_sentence, untested_groups
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _LEVELS = {
@@ -159,6 +159,8 @@ def _notifications(account: Account, rules: dict[str, int]) -> Iterator[Document
     finished = account.finished
     if finished.interrupted is not None:
         yield _notification("error", f"the run was cut short: {finished.interrupted}")
+    if finished.selection is not None:
+        yield _notification("note", unchanged_sentence(finished.selection))
     for group in untested_groups(finished.coverage.untested):
         cells = "; ".join(group.lines)
         yield _notification("warning", f"untested: {group.reason} ({cells})")

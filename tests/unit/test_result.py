@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tenantfuzz import __version__
+from tenantfuzz.documents import json_text, write_json
 from tenantfuzz.errors import ToolError
 from tenantfuzz.events import (
     CampaignFinished,
@@ -15,7 +16,7 @@ from tenantfuzz.events import (
     Warning,
 )
 from tenantfuzz.findings import Finding, PrincipalSummary, Severity
-from tenantfuzz.result import json_text, replays_document, result_document, write_json
+from tenantfuzz.result import replays_document, result_document
 
 FINDING = Finding(
     code="TF101",
