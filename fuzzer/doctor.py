@@ -15,7 +15,7 @@ from tenantfuzz.policies.model import Model, OwnershipKind, SqlTemplate
 from tenantfuzz.policies.predictions import Prediction
 from tenantfuzz.policies.principals import Principal
 from tenantfuzz.policies.quoting import qualified
-from tenantfuzz.policies.structure import Operation, Relation, RelationKind, Role
+from tenantfuzz.policies.structure import Operation, Relation, RelationKind, RelationName, Role
 from tenantfuzz.policies.suggestions import nearest
 from tenantfuzz.preparation import Prepared, connect, prepare
 from tenantfuzz.rehearsal import rehearse
@@ -255,7 +255,7 @@ class _Visit:
 
     def _effects(
         self,
-        seen: Mapping[Principal, Mapping[object, int]],
+        seen: Mapping[Principal, Mapping[RelationName, int]],
         ground: Prediction,
         owned: list[Relation],
         plan: Plan,
@@ -271,7 +271,14 @@ class _Visit:
                 for r in bound
                 if r.name in ground.state
             }
-            there = [name for name, number in own.items() if number > 0]
+            role = self._catalog.roles.get(principal.acting_role or "")
+            there = [
+                name
+                for name, number in own.items()
+                if number > 0
+                and role is not None
+                and not is_closed(role, self._catalog.relations[name], "select", self._catalog)
+            ]
             shown = [name for name in there if counts.get(name, 0) > 0]
             if there and not shown:
                 message = (

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from tenantfuzz.policies.inferring.landmarks import Evidence, Joining
 from tenantfuzz.policies.inferring.pointers import Surroundings
-from tenantfuzz.policies.inferring.session import ROLE, Condition, Place, Reading, Source
+from tenantfuzz.policies.inferring.readings import ROLE, Condition, Place, Reading, Source
 from tenantfuzz.policies.inferring.words import ACTIVE_WORDS, words
 from tenantfuzz.policies.lookup import single_key
 from tenantfuzz.policies.quoting import qualified, readable_identifier
@@ -196,8 +196,8 @@ def mechanism_of(
         if _covers(whole, document):
             mechanism.reasons.pop(setting, None)
             continue
-        for path, value in _leaves(document):
-            _put(whole, path, value)
+        for path, leaf in _leaves(document):
+            _put(whole, path, leaf)
         mechanism.settings[setting] = json.dumps(whole, ensure_ascii=False)
     return mechanism
 

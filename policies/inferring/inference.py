@@ -1,10 +1,10 @@
 """Inference: from a catalog to the configuration that a person would write for it."""
 
-import re
 import uuid
 from collections.abc import Mapping
 
 from tenantfuzz.policies.classification import Landmarks
+from tenantfuzz.policies.inferring.acting import IdentitySearch
 from tenantfuzz.policies.inferring.guesses import (
     Confidence,
     Guess,
@@ -13,16 +13,7 @@ from tenantfuzz.policies.inferring.guesses import (
     Question,
     holds,
 )
-from tenantfuzz.policies.inferring.identity import (
-    Meaning,
-    Mechanism,
-    People,
-    active_predicate,
-    meanings,
-    mechanism_of,
-    users_need_uuids,
-    vouching,
-)
+from tenantfuzz.policies.inferring.identity import People, active_predicate
 from tenantfuzz.policies.inferring.landmarks import (
     Evidence,
     Joining,
@@ -37,28 +28,17 @@ from tenantfuzz.policies.inferring.owners import (
     Known,
     Owners,
     OwnerSearch,
-    display,
     stray_columns,
     tenant_columns,
 )
-from tenantfuzz.policies.inferring.pointers import Surroundings, survey
+from tenantfuzz.policies.inferring.pointers import Surroundings, display, survey
+from tenantfuzz.policies.inferring.readings import Match, Place, Reading
 from tenantfuzz.policies.inferring.roles import Cast, cast_roles
-from tenantfuzz.policies.inferring.session import (
-    Match,
-    Place,
-    Reading,
-    read_defaults,
-    read_policies,
-)
-from tenantfuzz.policies.inferring.words import words
+from tenantfuzz.policies.inferring.session import read_defaults, read_policies
 from tenantfuzz.policies.lookup import single_key
 from tenantfuzz.policies.model import Memberships, Ownership, OwnershipKind
-from tenantfuzz.policies.quoting import literal, readable_identifier
 from tenantfuzz.policies.resolution import PresetFacts
 from tenantfuzz.policies.structure import Catalog, Relation, RelationName, Role
-
-_USERS_WITH_UUIDS = 32
-_KIND_COLUMNS = frozenset({"role", "permission", "level", "kind", "type", "access", "rank"})
 
 
 def infer(
@@ -93,16 +73,12 @@ class _Inferrer:
         self.evidence: Evidence = gather(self.readings, self.defaults)
         self.guesses: list[Guess] = []
         self.questions: list[Question] = []
-        self.remarks: list[str] = []
-        self._joining: Joining | None = None
-        self._kinds_known = False
 
     def infer(self) -> Inference:
         users = propose_users(self.around, self.evidence)
         joinings = propose_joinings(self.around, self.evidence, users)
         tenants = self._tenants(joinings)
         joining = self._memberships(tenants, joinings)
-        self._joining = joining
         people_relation, user_key = self._users(users, joining)
         columns = self._columns(tenants)
         memberships = (
@@ -130,17 +106,20 @@ class _Inferrer:
         if not holds(self.given, ("tenancy", "tables")):
             self.guesses += owners.guesses
             self.questions += owners.questions
-        self._identity(people, cast)
-        self._kinds(joining)
-        return self._result(owners)
+        found = IdentitySearch(
+            self.around, self.readings, self.evidence, self.given, self.preset, people, cast
+        ).search()
+        self.guesses += found.guesses
+        self.questions += found.questions
+        return self._result(owners, found.remarks)
 
-    def _result(self, owners: Owners) -> Inference:
+    def _result(self, owners: Owners, remarks: tuple[str, ...]) -> Inference:
         guesses = tuple(g for g in self.guesses if not holds(self.given, g.path))
         return Inference(
             guesses,
             tuple(q for q in self.questions if not holds(self.given, q.path)),
             {} if holds(self.given, ("tenancy", "tables")) else owners.doubts,
-            tuple(dict.fromkeys(self.remarks)),
+            remarks,
         )
 
     def _guess(
@@ -286,15 +265,15 @@ class _Inferrer:
             return stated, single_key(stated)
         default = self.preset.users
         if joining is not None:
-            relation = self.catalog.relations[joining.users]
-            key = single_key(relation)
+            people = self.catalog.relations[joining.users]
+            key = single_key(people)
             for foreign in self.catalog.relations[joining.relation].foreign_keys:
-                if foreign.columns == (joining.user,) and foreign.target == relation.name:
+                if foreign.columns == (joining.user,) and foreign.target == people.name:
                     key = foreign.target_columns[0]
-            if str(relation.name) != default:
+            if str(people.name) != default:
                 reason = f"{joining.relation}.{joining.user} leads to it"
-                self._guess(path, self._named(relation), reason)
-            return relation, key
+                self._guess(path, self._named(people), reason)
+            return people, key
         if default is not None and (relation := self._relation(default)) is not None:
             return relation, single_key(relation)
         return None, None
@@ -378,209 +357,6 @@ class _Inferrer:
         if self.preset.role is None and not names:
             names = [a.role for a in cast.acting] + ([cast.anonymous] if cast.anonymous else [])
         return tuple(self.catalog.roles[n] for n in names if n in self.catalog.roles)
-
-    def _identity(self, people: People, cast: Cast) -> None:
-        role = self._role(cast)
-        found = meanings(self.readings, self.evidence, self.around, people)
-        mechanism = mechanism_of(found, self.preset.settings, role)
-        if mechanism.role_is_tenant and not holds(self.given, ("identity", "role")):
-            self.guesses = [g for g in self.guesses if g.path != ("identity", "role")]
-            self.questions = [q for q in self.questions if q.path != ("identity", "role")]
-            reason = "policies compare the tenant's column with the role"
-            self._guess(("identity", "role"), "{tenant.id}", reason)
-        for setting, value in mechanism.settings.items():
-            confidence = Confidence.LIKELY if setting in mechanism.unsure else Confidence.SURE
-            reason = mechanism.reasons.get(setting, "policies read it")
-            self._guess(("identity", "settings", setting), value, reason, confidence)
-        self._unknown(mechanism)
-        self._scope(mechanism, people)
-        self._context(mechanism, people, found)
-        if users_need_uuids(found, self.around, people) and people.users is not None:
-            path = ("values", f"{self._named(people.users)}.{people.user_key}")
-            ids = [
-                str(uuid.uuid5(uuid.NAMESPACE_URL, f"tenantfuzz:user:{n}"))
-                for n in range(_USERS_WITH_UUIDS)
-            ]
-            self._guess(path, ids, "the key is text, and auth.uid() takes uuids only")
-        self._mechanism_is_known(mechanism, people)
-
-    def _mechanism_is_known(self, mechanism: Mechanism, people: People) -> None:
-        """Without a way in which the session learns who asks, nothing can be tested."""
-        path = ("identity", "settings")
-        named = mechanism.names_tenant or mechanism.names_user or mechanism.settings
-        if named or mechanism.role_is_tenant or holds(self.given, path):
-            return
-        if any(k in self.preset.settings for k in ("request.jwt.claims",)) and people.joining:
-            return
-        text = "how does the session learn who asks? no policy reads a setting, a claim or the role"
-        self.questions.append(
-            Question(path, text, ({"app.tenant": "{tenant.id}"},), essential=True)
-        )
-
-    def _role(self, cast: Cast) -> str | None:
-        path = ("identity", "role")
-        stated = self._stated(*path) or self.preset.role
-        if stated is not None:
-            return stated if isinstance(stated, str) else None
-        if cast.unbound:
-            self.remarks.append(
-                f"the policies are decoration for {', '.join(cast.unbound)}: they own tables whose "
-                "row security is not forced, or have BYPASSRLS"
-            )
-        if len(cast.acting) == 1:
-            [acting] = cast.acting
-            confidence = Confidence.LIKELY if cast.unbound else Confidence.SURE
-            self._guess(path, acting.role, acting.reason, confidence)
-            if acting.login is not None:
-                self._guess(("identity", "login"), acting.login, "it switches to the role")
-            self._others(cast)
-            return acting.role
-        candidates = tuple(a.role for a in cast.acting)
-        text = "as which role does the application act?"
-        if not candidates:
-            text += " no role has privileges on the tables: the owner, or one made elsewhere"
-            owners = {r.owner for r in self.around.tables.values()}
-            superusers = {n for n, r in self.catalog.roles.items() if r.superuser}
-            candidates = tuple(sorted(owners - superusers))
-        elif cast.personas and (roles := self._personas(cast)) is not None:
-            return roles
-        elif cast.personas:
-            text = "which of these roles does a member act as? they may be kinds of members"
-            login = cast.acting[0].login
-            self._guess(("identity", "login"), login, "it switches to these roles")
-        self.questions.append(Question(path, text, candidates, essential=True))
-        return None
-
-    def _personas(self, cast: Cast) -> str | None:
-        """Roles that are kinds of members, where a column of memberships has the same words; the
-        one that may do least is that of ordinary members."""
-        joining = self._joining
-        if joining is None or holds(self.given, ("principals",)):
-            return None
-        relation = self.catalog.relations[joining.relation]
-        for column in relation.columns:
-            labels = _labels(relation, column.name)
-            fitting = {
-                label: [
-                    a.role
-                    for a in cast.personas
-                    if words(a.role)[-len(words(label)) :] == words(label)
-                ]
-                for label in labels
-            }
-            if len(labels) < 2 or any(len(roles) != 1 for roles in fitting.values()):
-                continue
-            if {r for roles in fitting.values() for r in roles} != {a.role for a in cast.personas}:
-                continue
-            [*kinds, last] = sorted(labels, key=lambda label: -self._breadth(fitting[label][0]))
-            reason = f"the roles are named after the values of {joining.relation}.{column.name}"
-            for label in kinds:
-                value = {
-                    "where": f"membership.{readable_identifier(column.name)} = {literal(label)}",
-                    "role": fitting[label][0],
-                }
-                self._guess(("principals", label), value, reason)
-            self._guess(("identity", "role"), fitting[last][0], f"{reason}; '{last}' may do least")
-            self._guess(("identity", "login"), cast.personas[0].login, "it switches to these roles")
-            self._kinds_known = True
-            return fitting[last][0]
-        return None
-
-    def _breadth(self, role: str) -> int:
-        return sum(
-            len(grant.privileges) + len(grant.columns)
-            for (name, _), grant in self.catalog.grants.items()
-            if name == role
-        )
-
-    def _others(self, cast: Cast) -> None:
-        if cast.anonymous is not None:
-            reason = "its name says that nobody is signed in"
-            self._guess(("identity", "anonymous"), cast.anonymous, reason)
-        if cast.service is not None:
-            reason = "row security does not bind it, or its name says so"
-            self._guess(("identity", "service_role"), cast.service, reason)
-
-    def _unknown(self, mechanism: Mechanism) -> None:
-        constants: dict[str, set[str]] = {}
-        for reading in self.readings:
-            for source, value in reading.constants:
-                constants.setdefault(str(source), set()).add(value)
-        for source in mechanism.unknown:
-            told = sorted(constants.get(str(source), set()))
-            text = f"policies read {source}, and nothing shows what it holds"
-            if told:
-                text += f"; they compare it with {', '.join(repr(t) for t in told[:4])}"
-            path = ("identity", "settings", source.setting)
-            self.questions.append(Question(path, text, tuple(told[:3])))
-
-    def _scope(self, mechanism: Mechanism, people: People) -> None:
-        if people.joining is None or not mechanism.names_tenant or not mechanism.names_user:
-            return
-        reason = "the session names one tenant: a user of two works in one of them at a time"
-        self._guess(("tenancy", "scope"), "active", reason)
-
-    def _context(self, mechanism: Mechanism, people: People, found: list[Meaning]) -> None:
-        if people.joining is None or not mechanism.names_tenant:
-            return
-        path = ("identity", "context")
-        if mechanism.header:
-            self._guess(path, "chosen", "the tenant comes in a header, which the caller writes")
-            return
-        if mechanism.signed:
-            return  # a signed claim vouches for the tenant, which is the default
-        checked, unchecked = vouching(self.readings, found, people)
-        if checked:
-            reason = (
-                f"{checked} of {checked + unchecked} policies that read the tenant check that the "
-                "user is a member of it: the caller may name any"
-            )
-            confidence = Confidence.LIKELY if unchecked else Confidence.SURE
-            self._guess(path, "chosen", reason, confidence)
-
-    def _kinds(self, joining: Joining | None) -> None:
-        """Kinds of members, where policies tell them apart: a person knows what each may do."""
-        if joining is None or holds(self.given, ("principals",)) or self._kinds_known:
-            return
-        relation = self.catalog.relations[joining.relation]
-        spoken = {
-            word
-            for text in (
-                *(
-                    t
-                    for r in self.around.tables.values()
-                    for p in r.policies
-                    for t in (p.using, p.check)
-                ),
-                *(f.source for f in self.catalog.functions),
-            )
-            for word in re.findall(r"\w+", text or "")
-        }
-        for column in relation.columns:
-            told = set(words(column.name)) & _KIND_COLUMNS and column.name in spoken
-            labels = _labels(relation, column.name) if told else ()
-            if len(labels) < 2:
-                continue
-            candidates = tuple(
-                {
-                    label: {
-                        "where": f"membership.{readable_identifier(column.name)} = {literal(label)}"
-                    }
-                }
-                for label in labels
-            )
-            text = f"do members differ by {joining.relation}.{column.name} in what they may do?"
-            self.questions.append(Question(("principals",), text, candidates))
-
-
-def _labels(relation: Relation, column: str) -> tuple[str, ...]:
-    found = relation.column(column)
-    if found is not None and found.type.labels:
-        return found.type.labels
-    for check in relation.checks:
-        if check.columns == (column,):
-            return tuple(re.findall(r"'([^']+)'", check.expression))
-    return ()
 
 
 def _tenant_values(base: str) -> list[str] | None:

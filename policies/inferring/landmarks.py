@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from tenantfuzz.policies.inferring.guesses import Confidence
 from tenantfuzz.policies.inferring.pointers import Pointer, Surroundings
-from tenantfuzz.policies.inferring.session import Match, Place, Reading
+from tenantfuzz.policies.inferring.readings import Match, Place, Reading
 from tenantfuzz.policies.inferring.words import (
     MEMBER_WORDS,
     TENANT_WORDS,

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from tenantfuzz.policies.classification import Classification, Landmarks
 from tenantfuzz.policies.configuration import parse_ownership
 from tenantfuzz.policies.inferring.guesses import Confidence, Guess, Question
-from tenantfuzz.policies.inferring.pointers import Pointer, Surroundings
+from tenantfuzz.policies.inferring.pointers import Pointer, Surroundings, display
+from tenantfuzz.policies.inferring.readings import Place, Reading
 from tenantfuzz.policies.inferring.roles import reaches
-from tenantfuzz.policies.inferring.session import Place, Reading
 from tenantfuzz.policies.inferring.words import (
     CATALOGUE_WORDS,
     SECRET_WORDS,
@@ -428,11 +428,6 @@ class OwnerSearch:
 def reaches_any(around: Surroundings, role: Role, relation: Relation) -> bool:
     """Whether a role may try anything there."""
     return any(reaches(around.catalog, role, relation, operation) for operation in Operation)
-
-
-def display(around: Surroundings, name: RelationName) -> str:
-    """A relation as the file names it: bare where that is enough."""
-    return name.name if around.catalog.find(name.name) == name else str(name)
 
 
 def _says_null(predicate: str, column: str) -> bool:

@@ -72,6 +72,11 @@ def survey(catalog: Catalog, platform: frozenset[RelationName]) -> Surroundings:
     return Surroundings(catalog, tables, platform, tuple(pointers))
 
 
+def display(around: Surroundings, name: RelationName) -> str:
+    """A relation as the file names it: bare where that is enough."""
+    return name.name if around.catalog.find(name.name) == name else str(name)
+
+
 def _declared(relation: Relation, catalog: Catalog) -> list[Pointer]:
     found: dict[str, Pointer] = {}
     for key in sorted(relation.foreign_keys, key=lambda k: len(k.columns)):

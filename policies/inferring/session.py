@@ -13,6 +13,14 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from tenantfuzz.policies.inferring.bodies import body_of, parameter_names
+from tenantfuzz.policies.inferring.readings import (
+    ROLE,
+    Condition,
+    Match,
+    Place,
+    Reading,
+    Source,
+)
 from tenantfuzz.policies.inferring.words import PUBLIC_WORDS, words
 from tenantfuzz.policies.structure import (
     Catalog,
@@ -20,11 +28,7 @@ from tenantfuzz.policies.structure import (
     Operation,
     Policy,
     Relation,
-    RelationName,
 )
-
-ROLE = ""
-"""The ``setting`` of a source that is the role itself (``current_user``)."""
 
 _SETTING = re.compile(r"current_setting\(\s*'([^']+)'", re.IGNORECASE)
 _ARRAY_TEXT = re.compile(r"\{(.*)\}", re.DOTALL)
@@ -33,71 +37,6 @@ _ELEMENTS = frozenset({"jsonb_array_elements_text", "json_array_elements_text"})
 _OBJECT_KEYS = frozenset({"jsonb_object_keys", "json_object_keys"})
 _PATHS = frozenset({"jsonb_extract_path_text", "json_extract_path_text", "jsonb_extract_path"})
 _DEEPEST = 12
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A value of the session: a setting, a ``path`` into a JSON setting, or the role.
-
-    ``plural`` says how it holds several values: "" (it does not), "csv", "array", "json", "keys".
-    """
-
-    setting: str
-    path: tuple[str, ...] = ()
-    plural: str = ""
-
-    def __str__(self) -> str:
-        if self.setting == ROLE:
-            return "current_user"
-        return self.setting + "".join(f" -> {key}" for key in self.path)
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A column of a relation."""
-
-    relation: RelationName
-    column: str
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """A column that is compared with a value of the session. Comparisons in one query (or at the
-    top of one policy) have the same ``query``."""
-
-    place: Place
-    source: Source
-    query: int
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """A condition of a query on the columns of one relation and constants alone."""
-
-    relation: RelationName
-    sql: str
-    columns: tuple[str, ...]
-    query: int
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What one policy, with the functions that it calls, reads of the session.
-
-    ``lookups`` are columns of the policy's relation that are compared with what a query finds in a
-    column of another relation; ``shows_null`` are columns whose rows without a value the policy
-    shows, whoever asks; ``public`` are conditions on what is public, not on who asks.
-    """
-
-    relation: RelationName
-    policy: str
-    matches: tuple[Match, ...] = ()
-    sources: frozenset[Source] = frozenset()
-    lookups: tuple[tuple[str, Place], ...] = ()
-    conditions: tuple[Condition, ...] = ()
-    shows_null: frozenset[str] = frozenset()
-    public: tuple[str, ...] = ()
-    constants: tuple[tuple[Source, str], ...] = ()
 
 
 @dataclass(slots=True)
@@ -322,10 +261,10 @@ class _Reader:
         node = _unwrapped(node)
         match node:
             case exp.Cast():
-                values = self._values(node.this, scope, found, depth)
+                cast = self._values(node.this, scope, found, depth)
                 if node.to is not None and node.to.this == exp.DataType.Type.ARRAY:
-                    return {_plural(v, "array") for v in values}
-                return values
+                    return {_plural(v, "array") for v in cast}
+                return cast
             case exp.CurrentUser():
                 return {Source(ROLE, ("current",))}
             case exp.SessionUser():

@@ -33,6 +33,7 @@ STANDARD = {
     "random",
     "re",
     "string",
+    "textwrap",
     "types",
     "typing",
     "unicodedata",

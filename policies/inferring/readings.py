@@ -1,0 +1,73 @@
+"""Readings: what a policy reads of the session, and what it compares that with."""
+
+from dataclasses import dataclass
+
+from tenantfuzz.policies.structure import RelationName
+
+ROLE = ""
+"""The ``setting`` of a source that is the role itself (``current_user``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A value of the session: a setting, a ``path`` into a JSON setting, or the role.
+
+    ``plural`` says how it holds several values: "" (it does not), "csv", "array", "json", "keys".
+    """
+
+    setting: str
+    path: tuple[str, ...] = ()
+    plural: str = ""
+
+    def __str__(self) -> str:
+        if self.setting == ROLE:
+            return "current_user"
+        return self.setting + "".join(f" -> {key}" for key in self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A column of a relation."""
+
+    relation: RelationName
+    column: str
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A column that is compared with a value of the session. Comparisons in one query (or at the
+    top of one policy) have the same ``query``."""
+
+    place: Place
+    source: Source
+    query: int
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A condition of a query on the columns of one relation and constants alone."""
+
+    relation: RelationName
+    sql: str
+    columns: tuple[str, ...]
+    query: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one policy, with the functions that it calls, reads of the session.
+
+    ``lookups`` are columns of the policy's relation that are compared with what a query finds in a
+    column of another relation; ``shows_null`` are columns whose rows without a value the policy
+    shows, whoever asks; ``public`` are conditions on what is public, not on who asks.
+    """
+
+    relation: RelationName
+    policy: str
+    matches: tuple[Match, ...] = ()
+    sources: frozenset[Source] = frozenset()
+    lookups: tuple[tuple[str, Place], ...] = ()
+    conditions: tuple[Condition, ...] = ()
+    shows_null: frozenset[str] = frozenset()
+    public: tuple[str, ...] = ()
+    constants: tuple[tuple[Source, str], ...] = ()
