@@ -12,8 +12,10 @@ from tenantfuzz.assumptions import assume, is_silent
 from tenantfuzz.catalog import read_catalog
 from tenantfuzz.engines import Server, open_engine, scratch_name
 from tenantfuzz.errors import ToolError
-from tenantfuzz.live.copying import Structure, copy_structure, read_structure
+from tenantfuzz.live.copying import Structure, copy_structure, read_structure, rows_note
 from tenantfuzz.live.platforms import platform_of
+from tenantfuzz.live.pruning import prune
+from tenantfuzz.live.restoration import LostKey
 from tenantfuzz.loading.loader import load_sources, schema_hash
 from tenantfuzz.loading.sources import SourceFile, find_sources
 from tenantfuzz.loading_worlds import WorldLoader
@@ -198,6 +200,9 @@ def _resolved(target: Target, server: Server, database: str, loaded: "_Loaded") 
     with connect(server, database) as connection:
         catalog = read_catalog(connection)
         facts = _facts(loaded.preset)
+        pruned = prune(configuration, catalog, loaded.absent, loaded.lost_keys)
+        configuration = pruned.configuration
+        target = replace(target, configuration=configuration)
         assumed = None
         if is_silent(target):
             assumed = assume(target, catalog, facts, loaded.platform)
@@ -207,7 +212,9 @@ def _resolved(target: Target, server: Server, database: str, loaded: "_Loaded") 
         except ConfigurationError as error:
             raise ToolError(str(error), hint=error.hint) from error
         existing = _existing(connection, catalog)
-    model = _distrusting(model, {**loaded.unfaithful, **(assumed.doubts if assumed else {})})
+    doubts = {**loaded.unfaithful, **pruned.doubts}
+    model = _distrusting(model, {**doubts, **(assumed.doubts if assumed else {})})
+    notes = rows_note(model, loaded.platform) if configuration.target.dsn is not None else ()
     server.create_database(_pristine(database), template=database)
     return Prepared(
         target=target,
@@ -219,7 +226,7 @@ def _resolved(target: Target, server: Server, database: str, loaded: "_Loaded") 
         dictionary=build_dictionary(catalog),
         existing=existing,
         hash=loaded.hash,
-        warnings=(*target.assumed, *(assumed.lines if assumed else ()), *loaded.warnings),
+        warnings=(*target.assumed, *(assumed.lines if assumed else ()), *loaded.warnings, *notes),
         clock=Clock(),
         pristine=_pristine(database),
         platform=loaded.platform,
@@ -239,6 +246,8 @@ class _Loaded:
     brought: frozenset[int] = frozenset()
     missing: tuple[tuple[str, str, str], ...] = ()
     unfaithful: Mapping[RelationName, str] = field(default_factory=dict)
+    absent: frozenset[RelationName] = frozenset()
+    lost_keys: tuple[LostKey, ...] = ()
     preset: Preset | None = None
 
 
@@ -276,9 +285,11 @@ def _copy(
         hash=structure.hash,
         warnings=restored.warnings,
         platform=platform.relations,
-        brought=platform.functions,
+        brought=platform.functions | restored.stand_ins,
         missing=restored.missing,
         unfaithful=restored.unfaithful,
+        absent=restored.absent,
+        lost_keys=restored.lost_keys,
         preset=preset,
     )
 

@@ -15,6 +15,8 @@ from tenantfuzz.live.entries import Entry, normalised, read_entries
 from tenantfuzz.live.restoration import Restored, restore
 from tenantfuzz.live.roles import Cluster, read_cluster
 from tenantfuzz.live.source import open_source
+from tenantfuzz.policies.model import Model, OwnershipKind
+from tenantfuzz.policies.structure import RelationName
 
 _ATTEMPTS: Final = 3
 _TRUSTED: Final = "tenantfuzz_trusted"
@@ -85,6 +87,24 @@ def copy_structure(structure: Structure, server: Server, database: str) -> Resto
         (*structure.warnings, *_versions(structure, server), *warnings, *restored.warnings),
         restored.missing,
         restored.unfaithful,
+        restored.absent,
+        restored.lost_keys,
+        restored.stand_ins,
+    )
+
+
+def rows_note(model: Model, platform: frozenset[RelationName]) -> tuple[str, ...]:
+    """A warning where what tenants share is part of what is tested: none of its rows are copied."""
+    shared = sorted(
+        str(name)
+        for name, ownership in model.ownership.items()
+        if ownership.kind is OwnershipKind.SHARED and name not in platform
+    )
+    if not shared:
+        return ()
+    return (
+        f"no rows are read from a live database: {', '.join(shared)} (shared) hold made-up rows,"
+        " which [values] can improve",
     )
 
 

@@ -18,6 +18,7 @@ from tenantfuzz.loading.extensions import (
     parse_extension,
     stand_in,
 )
+from tenantfuzz.loading.words import unquote
 from tenantfuzz.policies.structure import RelationName
 
 # A foreign server is another database, which belongs to the live one: nothing may reach it.
@@ -36,7 +37,20 @@ _NO_DOOR: Final = re.compile(r'\bRETURNS "?(?:pg_catalog"?\."?)?(?:event_)?trigg
 _ALTERS_STORAGE: Final = re.compile(r"\bSET (?:STATISTICS|STORAGE|COMPRESSION|\()|\bCLUSTER ON\b")
 _MISSING_ROLE: Final = re.compile(r'^role "(pg_.+)" does not exist$')
 _MAINTAIN: Final = re.compile(r"^((?:GRANT|REVOKE)(?: GRANT OPTION FOR)? [A-Z, ]*?),?\bMAINTAIN\b")
+_QUOTED: Final = re.compile(r'"(?:[^"]|"")+"')
+_FOREIGN_KEY: Final = re.compile(
+    r'FOREIGN KEY \((?P<columns>[^)]*)\) REFERENCES (?P<target>"(?:[^"]|"")+"\."(?:[^"]|"")+")'
+)
 _SHOWN: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class LostKey:
+    """A foreign key that the copy lacks, since its target is not there."""
+
+    relation: RelationName
+    columns: tuple[str, ...]
+    target: RelationName
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +58,16 @@ class Restored:
     """What a restoration left out.
 
     ``missing`` are doors that do not exist in the copy: name, operation, reason. ``unfaithful``
-    are relations of the copy that lack something that decides who sees what.
+    are relations of the copy that lack something that decides who sees what; ``absent`` are
+    relations that do not exist in it.
     """
 
     warnings: tuple[str, ...]
     missing: tuple[tuple[str, str, str], ...]
     unfaithful: dict[RelationName, str]
+    absent: frozenset[RelationName] = frozenset()
+    lost_keys: tuple[LostKey, ...] = ()
+    stand_ins: frozenset[int] = frozenset()  # functions, by oid, that stand in for an extension's
 
 
 def restore(connection: psycopg.Connection, entries: Sequence[Entry]) -> Restored:
@@ -82,6 +100,8 @@ class _Restorer:
     failed: set[int] = field(default_factory=set)
     lacking: set[str] = field(default_factory=set)  # extensions
     lost: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    lost_keys: list[LostKey] = field(default_factory=list)
+    stand_ins: set[int] = field(default_factory=set)
     event_triggers: int = 0
 
     def run(self, entry: Entry) -> None:
@@ -119,6 +139,9 @@ class _Restorer:
             tuple(warnings),
             tuple(self.missing),
             {n: r for n, r in self.unfaithful.items() if n not in self.absent},
+            frozenset(self.absent),
+            tuple(self.lost_keys),
+            frozenset(self.stand_ins),
         )
 
     def _execute(self, entry: Entry) -> None:
@@ -161,10 +184,17 @@ class _Restorer:
                 self.missing.append((name, "call", f"not copied from the live database: {reason}"))
         elif entry.type in ("TABLE", "VIEW", "MATERIALIZED VIEW") and entry.creates:
             self._miss(relation, entry.type, f"not copied from the live database: {reason}")
-        elif entry.type != "FK CONSTRAINT" and (
-            entry.type in _DECISIVE or entry.text.startswith(("CREATE UNIQUE", "ALTER TABLE"))
-        ):
+        elif entry.type == "FK CONSTRAINT":
+            self._lose_key(entry, relation)
+        elif entry.type in _DECISIVE or entry.text.startswith(("CREATE UNIQUE", "ALTER TABLE")):
             self._distrust(entry, relation, reason)
+
+    def _lose_key(self, entry: Entry, relation: RelationName) -> None:
+        match = _FOREIGN_KEY.search(entry.text)
+        if match is not None:
+            target = RelationName(*(unquote(part) for part in _QUOTED.findall(match["target"])))
+            columns = tuple(unquote(part) for part in _QUOTED.findall(match["columns"]))
+            self.lost_keys.append(LostKey(relation, columns, target))
 
     def _note_grant(self, entry: Entry, relation: RelationName | None, reason: str) -> None:
         if match := _MISSING_ROLE.match(reason):
@@ -213,6 +243,7 @@ class _Restorer:
                 return
         body = stand_in(request)
         if body is not None:
+            before = self._functions()
             try:
                 install_stand_in(self.connection, request, body)
             except psycopg.Error as error:
@@ -222,11 +253,17 @@ class _Restorer:
                 self.warnings.append(
                     f"the stand-in for {request.name} does not fit: {error.diag.message_primary}"
                 )
+            self.stand_ins |= self._functions() - before
         version = self.connection.info.parameter_status("server_version") or "?"
         self.warnings.append(
             missing_warning("live database", request.name, version, has_stand_in=body is not None)
         )
         self.lacking.add(request.name)
+
+    def _functions(self) -> set[int]:
+        # Those of the system have lower numbers.
+        query = "SELECT oid FROM pg_catalog.pg_proc WHERE oid >= 16384"
+        return {row[0] for row in self.connection.execute(query)}
 
     def _has_public(self) -> bool:
         query = "SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'public'"
