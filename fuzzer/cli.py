@@ -2,20 +2,18 @@
 
 import os
 import shlex
-import signal
 import sys
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tenantfuzz import __version__
+from tenantfuzz.endings import ending_in_good_order, exit_with
 from tenantfuzz.errors import ToolError
 from tenantfuzz.exit_status import ExitStatus
 from tenantfuzz.findings import Severity
@@ -284,7 +282,7 @@ def run(
             fail_on=threshold,
             snapshot=save_snapshot,
         )
-        with _ending_in_good_order(), reporter:
+        with ending_in_good_order(), reporter:
             events = run_campaign(target, options)
             if output is Format.JSON:
                 finished = follow(events, reporter.take)
@@ -307,7 +305,7 @@ def run(
             reporter.write(finished)
         return exit_status(finished, threshold)
 
-    _exit_with(action)
+    exit_with(action)
 
 
 @app.command()
@@ -359,7 +357,7 @@ def replay(
                 server_dsn=server_dsn,
                 postgres=postgres,
             )
-            with _ending_in_good_order():
+            with ending_in_good_order():
                 for result in replayed:
                     results.append(result)
                     if output is Format.TEXT:
@@ -370,7 +368,7 @@ def replay(
             print(json_text(replays_document(target.name, results)), end="")
         return replay_status(results)
 
-    _exit_with(action)
+    exit_with(action)
 
 
 @app.command()
@@ -414,7 +412,7 @@ def show(
         put_lines(console, lines, finding.severity)
         return ExitStatus.CLEAN
 
-    _exit_with(action)
+    exit_with(action)
 
 
 @app.command()
@@ -438,7 +436,93 @@ def explain(
         put_lines(console, code_page(found, width=story_width(console)), found.severity)
         return ExitStatus.CLEAN
 
-    _exit_with(action)
+    exit_with(action)
+
+
+@app.command()
+def init(
+    path: PathArgument = ".",
+    *,
+    schema: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="SQL files or a folder of migrations, in their order."),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="supabase or postgrest. [as the schema shows]"),
+    ] = None,
+    dsn: DsnOption = None,
+    engine: EngineOption = None,
+    server: ServerOption = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write over a file; what it declares stays.")
+    ] = False,
+) -> None:
+    """Write a tenantfuzz.toml: what the schema shows, why, and what only you can say.
+
+    Exit status: 0 the file can be used as it stands; 3 it asks for an answer first.
+    """
+
+    def action() -> int:
+        from tenantfuzz.initializing import Request, init_lines, initialize
+        from tenantfuzz.terminal import open_console, put
+
+        request = Request(
+            schema=tuple(schema or ()),
+            preset=preset,
+            dsn=dsn,
+            engine=(engine or (EngineName.SERVER if server else None)),
+            server_dsn=_server_dsn(server),
+            force=force,
+        )
+        done = initialize(Path(path), request)
+        console = open_console()
+        for line in init_lines(done):
+            put(console, line)
+        return ExitStatus.UNTESTED if done.missing else ExitStatus.CLEAN
+
+    exit_with(action)
+
+
+@app.command()
+def doctor(
+    path: PathArgument = ".",
+    *,
+    dsn: DsnOption = None,
+    engine: EngineOption = None,
+    server: ServerOption = None,
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Look a target over: server, roles, identity, relations, how fast it is.
+
+    Exit status: 0 all is well; 2 an error; 3 warnings.
+    """
+
+    def action() -> int:
+        target = _target(path, dsn)
+
+        from tenantfuzz.diagnosis import diagnosis_document, diagnosis_lines
+        from tenantfuzz.doctor import diagnose
+        from tenantfuzz.documents import json_text
+        from tenantfuzz.terminal import open_console, put, story_width
+
+        engine_name, server_dsn = _engine(target, engine, server)
+        diagnosis = diagnose(target, engine=engine_name, server_dsn=server_dsn)
+        if output is Format.JSON:
+            print(json_text(diagnosis_document(diagnosis)), end="")
+        else:
+            console = open_console()
+            for line in diagnosis_lines(diagnosis, width=story_width(console)):
+                put(console, line)
+        return diagnosis.status
+
+    exit_with(action)
+
+
+def _server_dsn(server: str | None) -> str | None:
+    from tenantfuzz.target import resolve_reference
+
+    return resolve_reference(server, "--server") if server is not None else None
 
 
 def main() -> None:
@@ -498,65 +582,3 @@ def _engine(
 def _check_corpus(corpus: Path | None) -> None:
     if corpus is not None and not corpus.is_dir():
         raise ToolError(f"there is no folder {corpus}", hint="--corpus names a folder")
-
-
-def _exit_with(action: Callable[[], int]) -> NoReturn:
-    """Run ``action`` and exit with what it returns, or with 2 for what went wrong."""
-    try:
-        status = action()
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Nobody reads on. What Python flushes at its own end must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = ExitStatus.ERROR
-    except ToolError as error:
-        status = _complain(f"error: {error}", error.hint, error)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        status = ExitStatus.ERROR
-    except Exception as error:
-        what = f"error: internal error: {type(error).__name__}: {error}"
-        status = _complain(what, "TENANTFUZZ_DEBUG=1 shows where; please report it", error)
-    raise typer.Exit(int(status))
-
-
-def _complain(message: str, hint: str | None, error: Exception) -> ExitStatus:
-    from tenantfuzz.lines import visible
-    from tenantfuzz.scrubbing import scrub
-
-    if os.environ.get("TENANTFUZZ_DEBUG") == "1":
-        traceback.print_exception(error)
-    lines = [message] + ([f"hint: {hint}"] if hint else [])
-    print(visible(scrub("\n".join(lines))), file=sys.stderr)
-    return ExitStatus.ERROR
-
-
-@contextmanager
-def _ending_in_good_order() -> Iterator[None]:
-    """The first Ctrl-C, or a signal to end, ends the campaign in good order; the second one the
-    process at once."""
-
-    def first(number: int, frame: FrameType | None) -> NoReturn:
-        del frame
-        for each in before:
-            signal.signal(each, second)
-        raise KeyboardInterrupt(
-            "by Ctrl-C" if number == signal.SIGINT else f"by {signal.Signals(number).name}"
-        )
-
-    def second(number: int, frame: FrameType | None) -> NoReturn:
-        del number, frame
-        if sys.stdout.isatty():
-            os.write(1, b"\x1b[?25h\n")  # the live lines hide the cursor
-        os._exit(ExitStatus.ERROR)
-
-    before = {
-        number: signal.signal(number, first)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) is not signal.SIG_IGN  # as nohup sets it
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
