@@ -20,6 +20,7 @@ from tenantfuzz.policies.inferring.landmarks import (
     Proposal,
     confidence_of,
     gather,
+    is_contested,
     propose_joinings,
     propose_tenants,
     propose_users,
@@ -153,7 +154,7 @@ class _Inferrer:
             self._tenants_by_value(proposals)
             return None
         best = proposals[0]
-        if confidence is Confidence.UNSURE:
+        if confidence is Confidence.UNSURE or is_contested(proposals):
             self._ask_tenants(proposals)
             return None
         reason = "; ".join(best.reasons)

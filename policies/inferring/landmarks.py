@@ -29,11 +29,18 @@ _LOGIN = frozenset({"password", "email", "mail", "login", "username"})
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A relation for a part, its points, and what speaks for it."""
+    """A relation for a part, its points, and what speaks for it.
+
+    ``joined``: users are made members of it; ``decided``: the session decides about its key;
+    ``above``: the relation to whose rows its own rows belong.
+    """
 
     relation: RelationName
     points: float
     reasons: tuple[str, ...] = ()
+    joined: bool = False
+    decided: bool = False
+    above: RelationName | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +163,21 @@ def propose_tenants(
         if (above := _above(around, relation, owners)) is not None:
             points -= 3
             reasons.append(f"its rows belong to {above}")
-        found.append(Proposal(name, points, tuple(reasons)))
+        found.append(Proposal(name, points, tuple(reasons), best >= 3, decided > 0, above))
     return _ranked(found)
+
+
+def is_contested(proposals: list[Proposal]) -> bool:
+    """Whether tenants may be at another level than the first proposal says: users are made members
+    of both levels, and the session does not tell which of them counts."""
+    best, *others = proposals
+    return any(
+        other.joined
+        and best.joined
+        and (other.above == best.relation or best.above == other.relation)
+        and (other.decided or not best.decided)
+        for other in others
+    )
 
 
 def propose_joinings(

@@ -325,21 +325,19 @@ class OwnerSearch:
         """Rows that policies show to everybody: whether that is meant, only a person can say."""
         ownership = self._classified()
         for name, relation in self._around.tables.items():
-            parts = [p for r in self._readings if r.relation == name for p in r.public]
-            if not parts or name in self._doubts or ownership[name].kind in _NOT_OWNED:
+            found = [p for r in self._readings if r.relation == name for p in r.public]
+            if not found or name in self._doubts or ownership[name].kind in _NOT_OWNED:
                 continue
-            shown = " OR ".join(f"({part})" for part in dict.fromkeys(parts))
+            parts = dict.fromkeys(found)
+            shown = " OR ".join(p.sql if len(parts) == 1 else f"({p.sql})" for p in parts)
             text = f"a policy shows rows of {name} to everybody where {shown}: is that meant?"
             self._doubts[name] = text
+            predicate = "…"
             owner = ownership[name].column
-            candidates: tuple[object, ...] = ({"select": {"any": "…"}},)
-            if (
-                owner is not None
-                and "." not in shown
-                and "(" not in shown.replace("((", "").strip("()")
-            ):
+            if owner is not None and all(part.plain for part in parts):
                 column = f"{readable_identifier(name.name)}.{readable_identifier(owner)}"
-                candidates = ({"select": {"any": f"{column} = :tenant OR {shown}"}},)
+                predicate = f"{column} = :tenant OR ({shown})"
+            candidates = ({"select": {"any": predicate}},)
             path = ("access", "*", self._display(relation))
             self._questions.append(Question(path, text, candidates))
 

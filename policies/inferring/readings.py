@@ -54,6 +54,14 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
+class Public:
+    """A condition on what is public; ``plain``: it reads the row's own columns and nothing else."""
+
+    sql: str
+    plain: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """What one policy, with the functions that it calls, reads of the session.
 
@@ -69,5 +77,5 @@ class Reading:
     lookups: tuple[tuple[str, Place], ...] = ()
     conditions: tuple[Condition, ...] = ()
     shows_null: frozenset[str] = frozenset()
-    public: tuple[str, ...] = ()
+    public: tuple[Public, ...] = ()
     constants: tuple[tuple[Source, str], ...] = ()

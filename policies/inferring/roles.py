@@ -14,7 +14,7 @@ from tenantfuzz.policies.structure import (
     Role,
 )
 
-_ANONYMOUS = frozenset({"anon", "anonymous", "guest", "visitor", "public", "web"})
+_ANONYMOUS = frozenset({"anon", "anonymous", "guest", "visitor"})
 _STAFF = frozenset(
     {
         "admin", "superuser", "service", "migrator", "migration", "migrate", "backup",
@@ -65,7 +65,7 @@ def cast_roles(around: Surroundings) -> Cast:
             unbound.append(role)
         elif said & _STAFF:
             service.append(role)
-        elif said & _ANONYMOUS and "app" not in said:
+        elif said & _ANONYMOUS:
             anonymous.append(role)
         else:
             bound.append(role)

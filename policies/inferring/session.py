@@ -18,6 +18,7 @@ from tenantfuzz.policies.inferring.readings import (
     Condition,
     Match,
     Place,
+    Public,
     Reading,
     Source,
 )
@@ -100,7 +101,7 @@ class _Reader:
     def policy(self, relation: Relation, policy: Policy) -> Reading:
         found = _Found()
         nulls: set[str] = set()
-        public: list[str] = []
+        public: list[Public] = []
         for text in filter(None, (policy.using, policy.check)):
             tree = parsed(text)
             if tree is None:
@@ -131,14 +132,19 @@ class _Reader:
             tuple(dict.fromkeys(found.constants)),
         )
 
-    def _public(self, tree: exp.Expression, scope: _Scope) -> Iterator[str]:
+    def _public(self, tree: exp.Expression, scope: _Scope) -> Iterator[Public]:
         """The alternatives of a policy that ask what is public and not who asks."""
         for part in _disjuncts(tree):
             found = _Found()
             self._walk(part, scope, found, 0)
             spoken = {word for name in found.spoken for word in words(name)}
             if not found.sources and spoken & PUBLIC_WORDS:
-                yield part.sql(dialect="postgres")
+                part = part.copy()
+                for cast in list(part.find_all(exp.Cast)):
+                    if isinstance(cast.this, exp.Literal):
+                        cast.replace(cast.this)  # the catalog writes types that nobody needs
+                calls = part.find(exp.Anonymous, exp.Select) is not None
+                yield Public(_unwrapped(part).sql(dialect="postgres"), plain=not calls)
 
     def sources_of(self, text: str) -> Iterator[Source]:
         tree = parsed(text)
