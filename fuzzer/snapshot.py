@@ -99,8 +99,10 @@ def load_snapshot(path: Path) -> Snapshot:
         raise ToolError(f"{path} is no snapshot that this version can read", hint=hint)
     try:
         return _parsed(document)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ToolError(f"{path} is no whole snapshot: {error!r}", hint=hint) from error
+    except KeyError as error:
+        raise ToolError(f"{path} is no whole snapshot: {error} is missing", hint=hint) from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ToolError(f"{path} is no whole snapshot: {error}", hint=hint) from error
 
 
 def _parsed(document: Mapping[str, Any]) -> Snapshot:  # Any: a document whose form is checked here

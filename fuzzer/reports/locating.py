@@ -1,7 +1,8 @@
 """Finds the line of the sources that made a relation or a policy, for reports that point at it."""
 
+import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,24 +28,30 @@ _OBJECT = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
+class _Made:
+    """Where something was made; of several statements about it the last one is in force."""
+
+    order: int
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
 class Sources:
     """Where things are made: by relation as the source names it, and by policy and relation."""
 
     fallback: Place
-    relations: Mapping[str, Place]
-    policies: Mapping[tuple[str, str], Place]
+    relations: Mapping[str, _Made]
+    policies: Mapping[tuple[str, str], _Made]
 
     def place_of(self, finding: Finding) -> Place:
         """The policy among the culprits, else the relation or function, else the configuration."""
         names = _names(finding.relation)
         for culprit in finding.culprits:
-            for name in names:
-                if (place := self.policies.get((culprit, name))) is not None:
-                    return place
-        for name in names:
-            if (place := self.relations.get(name)) is not None:
-                return place
-        return self.fallback
+            made = [self.policies[culprit, n] for n in names if (culprit, n) in self.policies]
+            if made:
+                return max(made, key=lambda m: m.order).place
+        made = [self.relations[n] for n in names if n in self.relations]
+        return max(made, key=lambda m: m.order).place if made else self.fallback
 
 
 def locate(target: Target) -> Sources:
@@ -57,10 +64,11 @@ def locate(target: Target) -> Sources:
         texts = [(source, read_source(source)) for source in sources]
     except ToolError:
         texts = []
-    relations: dict[str, Place] = {}
-    policies: dict[tuple[str, str], Place] = {}
+    relations: dict[str, _Made] = {}
+    policies: dict[tuple[str, str], _Made] = {}
+    numbers = itertools.count()
     for source, text in texts:
-        _read(text, relative(source.path, base), relations, policies)
+        _read(text, relative(source.path, base), numbers, relations, policies)
     return Sources(fallback, relations, policies)
 
 
@@ -84,15 +92,16 @@ def relative(file: Path, base: Path) -> str:
 def _read(
     text: str,
     file: str,
-    relations: dict[str, Place],
-    policies: dict[tuple[str, str], Place],
+    numbers: Iterator[int],
+    relations: dict[str, _Made],
+    policies: dict[tuple[str, str], _Made],
 ) -> None:
     for statement in split_statements(text):
-        place = Place(file, statement.line)
+        made = _Made(next(numbers), Place(file, statement.line))
         if match := _POLICY.match(statement.text):
-            policies[unquote(match["policy"]), _written(match["name"])] = place  # the last counts
+            policies[unquote(match["policy"]), _written(match["name"])] = made
         elif match := _OBJECT.match(statement.text):
-            relations[_written(match["name"])] = place
+            relations[_written(match["name"])] = made
 
 
 def _written(text: str) -> str:

@@ -15,7 +15,8 @@ LONGEST = 65_000
 
 _MOST_ROWS = 50
 _MOST_LINES = 40
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~@&$:])")
+# Underscores inside a word and colons in prose are no markup; a scheme would become a link.
+_SPECIAL = re.compile(r"([\\`*\[\]<>#|~@&$]|(?<!\w)_|_(?!\w)|:(?=//))")
 _HEADS = {"clean": "✅", "leaks": "❌", "inconclusive": "⚠️"}
 
 
@@ -39,7 +40,7 @@ def markdown_text(account: Account) -> str:
 class _Sections:
     room: int
     kept: list[str]
-    left_out: dict[str, int]
+    left_out: dict[tuple[str, str], int]  # how many, by the words for one and for several
 
     def __init__(self, room: int) -> None:
         self.room, self.kept, self.left_out = room, [], {}
@@ -50,14 +51,15 @@ class _Sections:
             self.kept.append(text)
             self.room -= length
             return
-        self.left_out[one] = self.left_out.get(one, 0) + 1
-        if self.left_out[one] > 1:
-            self.left_out[many] = self.left_out.pop(one)
+        self.left_out[one, many] = self.left_out.get((one, many), 0) + 1
 
     def rest(self) -> str:
         if not self.left_out:
             return ""
-        counted = " and ".join(f"{number} {word}" for word, number in self.left_out.items())
+        counted = " and ".join(
+            f"{number} {one if number == 1 else many}"
+            for (one, many), number in self.left_out.items()
+        )
         return f"_{counted} did not fit here; the other reports have everything._"
 
 
