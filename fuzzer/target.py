@@ -74,6 +74,12 @@ def find_target(
         source = str(file)
     data = _with_environment(data, environment, source)
     configuration = _parse(data, source)
+    section = configuration.target
+    if section.dsn is not None and section.sources:
+        raise ToolError(
+            f"{source}: target.dsn and target.schema both say what is tested",
+            hint="leave one of them out; --dsn takes the place of either for one run",
+        )
     root = file.parent.resolve()
     return Target(configuration.target.name or root.name, root, file, configuration, data)
 

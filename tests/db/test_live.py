@@ -16,6 +16,7 @@ from tenantfuzz.engines.embedded import EmbeddedServer
 from tenantfuzz.errors import ToolError
 from tenantfuzz.live import copying
 from tenantfuzz.live.copying import copy_structure, read_structure
+from tenantfuzz.live.dumping import dump_structure
 from tenantfuzz.live.relay import Relay
 from tenantfuzz.live.restoration import Restored
 from tenantfuzz.live.source import Source, open_source
@@ -244,7 +245,7 @@ def test_nothing_is_written_nor_locked_at_the_source(
                 " (SELECT last_value FROM things_id_seq)"
             )
             before = connection.execute(counters).fetchone()
-            dump = copying.dump_structure
+            dump = dump_structure
 
             def looking_on(opened: Source) -> str:
                 text = dump(opened)
@@ -307,7 +308,7 @@ def answers(client: socket.socket) -> list[tuple[bytes, bytes]]:
 def test_a_structure_that_changes_meanwhile_is_read_again(
     source: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dump = copying.dump_structure
+    dump = dump_structure
     changes = 1
 
     def while_it_changes(opened: Source) -> str:
