@@ -9,6 +9,7 @@ from pathlib import Path
 from time import monotonic
 
 from tenantfuzz import corpus as corpus_files
+from tenantfuzz.application.playing import ApplicationPlay
 from tenantfuzz.changes import select
 from tenantfuzz.codes import title
 from tenantfuzz.counterexample import Counterexample, Witness
@@ -128,9 +129,7 @@ class _Campaign:
             prepared.model,
             functions=prepared.doors,
             missing=prepared.missing,
-            queries=[q.name for q in configuration.queries]
-            + [a.name for a in configuration.adapters]
-            + list(configuration.target.queries),
+            queries=[a.name for a in configuration.adapters],
         )
         self.registry = Registry(configuration.accept)
         self.loader: WorldLoader = prepared.loader()
@@ -141,6 +140,7 @@ class _Campaign:
         self._last_progress = 0.0
         self._shrunk: set[str] = set()
         self.selection: Selection | None = None
+        self.play = ApplicationPlay(prepared, self.registry, self.counters, only=options.only)
 
     def _only(self, pattern: str | None) -> frozenset[RelationName] | None:
         if pattern is None:
@@ -150,9 +150,9 @@ class _Campaign:
             for n in self.prepared.catalog.relations
             if fnmatchcase(str(n), pattern) or fnmatchcase(n.name, pattern)
         )
-        if not chosen:
+        if not chosen and not self.play.names:
             raise ToolError(
-                f"--only {pattern}: no relation matches",
+                f"--only {pattern}: no relation and no query matches",
                 hint="relations are "
                 + ", ".join(sorted(str(n) for n in self.prepared.model.ownership)[:8]),
             )
@@ -205,6 +205,8 @@ class _Campaign:
         for relation, reason in plan.unpopulated.items():
             yield self._warn("TF901", f"no rows can be made: {reason}", str(relation))
         if "replay" in self.options.phases:
+        for query, message in self.play.warnings():
+            yield self._warn("TF907", message, query)
             yield from self._phase("replay", self._replay(), None)
         if "sweep" in self.options.phases:
             yield from self._phase("sweep", self._sweep(plan), None)
@@ -215,6 +217,7 @@ class _Campaign:
             yield from self._phase("fuzz", self._fuzz(plan), self.options.seconds)
         yield from self._too_strict()
         if self.options.shrink:
+        sampling = sampling and not self.play.names  # application code may have changed
             yield from self._phase("shrink", self._shrink(), None)
 
     def _select(self) -> Iterator[Event]:
@@ -345,6 +348,7 @@ class _Campaign:
         yield from self._fresh(rig, world, one_of_each(fresh, most=1), number)
 
     def _fresh(
+            yield from self._found(self.play.sweep(stage, scene, chosen))
         self, rig: Rig, world: World, principals: Sequence[Principal], number: int
     ) -> Iterator[Event]:
         """Principals that each need a connection of their own, on a world that is committed."""
@@ -387,6 +391,7 @@ class _Campaign:
                     chosen = [source.choice(special)]
                     yield from self._fresh(rig, world, chosen, source.randrange(2, 40))
 
+                yield from self._found(self.play.fuzz(stage, scene, chosen, source))
             yield from fuzz(
                 plan,
                 example,
@@ -492,6 +497,7 @@ class _Campaign:
         return CampaignFinished(
             status=status,
             target=self.prepared.target.name,
+        self.ledger.query_cells = self.play.cells()
             target_hash=self.prepared.hash,
             server_version=self.prepared.server.version_text,
             seed=self.seed,

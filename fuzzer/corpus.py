@@ -130,6 +130,7 @@ def to_document(counterexample: Counterexample) -> Document:
                 "operation": step.operation,
                 "sql": step.sql,
                 "shape": step.shape,
+                **({"arguments": dict(step.arguments)} if step.arguments else {}),
             }
             for step in counterexample.witness.steps
         ],
@@ -161,6 +162,9 @@ def from_document(data: object) -> Counterexample:
                     step.text("operation"),
                     step.text("sql"),
                     step.text("shape"),
+                    tuple(step.inner("arguments").values().items())
+                    if step.has("arguments")
+                    else (),
                 )
                 for step in top.inners("actions")
             ),

@@ -13,12 +13,15 @@ class Step:
     """One statement of a principal: the door that it names, the operation, its text.
 
     ``shape`` says how it is written (``update without where``), for people and for coverage.
+    A call of an application query has the operation ``query``, the query's name under the schema
+    ``query``, and the ``arguments`` that were drawn: it is replayed with the query's text of then.
     """
 
     relation: RelationName
-    operation: str  # select, insert, update, delete
+    operation: str  # select, insert, update, delete, query
     sql: str
     shape: str = ""
+    arguments: tuple[tuple[str, str | None], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ class Ledger:
     unpopulated: Mapping[RelationName, str] = field(default_factory=dict)
     functions: Sequence[Function] = ()
     queries: Sequence[str] = ()
+    query_cells: Mapping[tuple[str, str], str | None] = field(default_factory=dict)
     missing: Sequence[tuple[str, str, str]] = ()  # doors that the copy lacks: operation, reason
     tried: set[Cell] = field(default_factory=set)
     let_through: set[tuple[RelationName, Operation]] = field(default_factory=set)
@@ -130,6 +131,11 @@ class Ledger:
             else:
                 untested.append(UntestedCell(str(name), operation.value, kind, reason))
         untested += self._doors()
+        for (query, kind), reason in self.query_cells.items():
+            if reason is None:
+                covered.append((query, "query", kind))
+            else:
+                untested.append(UntestedCell(query, "query", kind, reason))
         known = [(cell, _acceptance(cell, accepted)) for cell in untested]
         return Coverage(
             cells=len(covered) + len(closed) + len(untested),

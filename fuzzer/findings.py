@@ -68,7 +68,7 @@ class Finding:
     @property
     def id(self) -> str:
         """``TF101-issues-select-1a2b3c4d``: readable, unique, stable."""
-        short = self.relation.rpartition(".")[2]
+        short = "_".join(self.relation.rpartition(".")[2].split())
         return f"{self.code}-{short}-{self.operation}-{self.fingerprint}"
 
     @property

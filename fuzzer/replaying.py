@@ -46,7 +46,7 @@ def _replay(
     missing = [
         str(s.relation)
         for s in counterexample.witness.steps
-        if s.relation not in prepared.catalog.relations
+        if s.relation not in prepared.catalog.relations and s.operation != "query"
     ]
     missing += [
         str(r.relation)

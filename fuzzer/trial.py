@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 
+from tenantfuzz.application.judging import QueryJudge
+from tenantfuzz.application.queries import Application, read_application
 from tenantfuzz.counterexample import Witness
 from tenantfuzz.findings import Finding
 from tenantfuzz.judge import Judge, Verdict
 from tenantfuzz.loading_worlds import WorldLoader
-from tenantfuzz.oracles.provenance import canaries_of
+from tenantfuzz.oracles.provenance import Tokens, canaries_of
+from tenantfuzz.policies.predictions import Prediction
 from tenantfuzz.policies.principals import Freshness, Principal
 from tenantfuzz.preparation import Prepared
 from tenantfuzz.stage import Stage
@@ -22,6 +25,7 @@ class Trial:
         self._prepared = prepared
         self._loader = loader
         self.count = 0
+        self._application: Application | None = None
 
     def verdict(self, stage: Stage, witness: Witness, *, cuts: bool = True) -> Verdict | str:
         """What the judge says of the witness on a fresh world, or why it cannot be tried.
@@ -39,10 +43,29 @@ class Trial:
                 return f"there is no principal of kind {witness.principal.kind} any more"
             ground = stage.prediction()
             origin = {r.canary: r.relation for r in witness.world.rows if r.canary}
-            judge = Judge(stage, ground, canaries_of(ground.state, origin))
+            tokens = canaries_of(ground.state, origin)
+            if witness.steps and witness.steps[-1].operation == "query":
+                return self._of_query(stage, ground, tokens, principal, witness)
+            judge = Judge(stage, ground, tokens)
             return judge.judge(principal, witness.steps, cuts=cuts)
         finally:
             stage.close()
+
+    def _of_query(
+        self,
+        stage: Stage,
+        ground: Prediction,
+        tokens: Tokens,
+        principal: Principal,
+        witness: Witness,
+    ) -> Verdict | str:
+        if self._application is None:
+            self._application = read_application(self._prepared)
+        name = witness.steps[-1].relation.name
+        if name not in self._application.queries:
+            return self._application.broken.get(name, f"the target has no query {name!r} any more")
+        judge = QueryJudge(stage, ground, tokens, self._application)
+        return judge.judge(principal, witness.steps)
 
     def shows(self, stage: Stage, witness: Witness, finding: Finding) -> Finding | None:
         """The same finding (by fingerprint) as this witness shows it, or None."""

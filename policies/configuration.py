@@ -215,17 +215,19 @@ Parameter = Annotated[
 
 
 class Query(Section):
-    """``[[queries]]``: an application query. ``params`` maps names to a type or to values."""
+    """``[[queries]]``: an application query. ``params`` maps names to a type or to values;
+    ``kinds`` are the kinds of principal that may call it (empty: all)."""
 
     name: Text
     sql: Text
-    actor: Literal["service", "principal"] = Field(default="service", alias="as")
+    actor: Literal["service", "principal", "both"] = Field(default="service", alias="as")
     params: Mapping[str, Parameter] = Field(default_factory=dict)
 
 
 class Adapter(Section):
     """``[[adapters]]``: application code, as a command or as ``python = "module:function"``."""
 
+    kinds: OneOrMore = ()
     name: Text
     command: Texts = ()
     python: Text | None = None

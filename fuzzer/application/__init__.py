@@ -1,0 +1,1 @@
+"""Application code under test: queries, scoping functions, and functions in Python."""

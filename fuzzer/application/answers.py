@@ -1,0 +1,157 @@
+"""Answers of application queries: what one run gave and left behind, and when two are the same."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tenantfuzz.oracles.containment import changes_between
+from tenantfuzz.policies.predictions import State
+from tenantfuzz.policies.principals import Principal
+from tenantfuzz.policies.quoting import qualified
+from tenantfuzz.policies.structure import Operation, RelationName
+from tenantfuzz.results import Outcome, RawRow, same_answer
+from tenantfuzz.stage import Stage
+
+_REPLICA = "SET LOCAL session_replication_role = replica"
+_ORIGIN = "SET LOCAL session_replication_role = origin"
+_PLANNERS = (
+    ("enable_hashjoin", "enable_hashagg", "enable_seqscan"),
+    ("enable_mergejoin", "enable_nestloop", "enable_indexscan", "enable_bitmapscan"),
+)
+_CANCELLED = frozenset({"57014", "25P02", "26000"})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back, and the rows (as text, by relation) that the caller sees changed by it."""
+
+    outcome: Outcome
+    left: Counter[tuple[RelationName, str]]
+    wrote: bool
+
+    @property
+    def no_verdict(self) -> bool:
+        """Whether the tool itself, or a time limit, kept it from answering."""
+        failure = self.outcome.failure
+        return failure is not None and failure.sqlstate in _CANCELLED
+
+    @property
+    def short(self) -> str:
+        """The answer in a few words."""
+        outcome = self.outcome
+        if outcome.failure is not None:
+            return f"error {outcome.failure.sqlstate}: {outcome.failure.message}"
+        if not outcome.columns():
+            return f"{outcome.affected} row(s) written"
+        if len(outcome.rows) == 1 and len(outcome.rows[0]) == 1:
+            value = outcome.rows[0][0]
+            return "NULL" if value is None else value.decode(errors="replace")
+        return f"{len(outcome.rows)} row(s)"
+
+
+def agree(one: Answer, other: Answer, *, unordered: bool = False) -> bool:
+    """Whether two answers are the same, whatever the order of their rows.
+
+    ``unordered``: an aggregate of the query collects values in no order, so that values count as
+    the same where they hold the same characters.
+    """
+    if one.wrote or other.wrote:
+        failed = one.outcome.failure is not None or other.outcome.failure is not None
+        if failed:
+            return True  # that a write is refused is the business of its table's constraints
+        if one.left != other.left:
+            return False
+    if same_answer(one.outcome, other.outcome):
+        return one.outcome.affected == other.outcome.affected
+    if not unordered or one.outcome.failure is not None or other.outcome.failure is not None:
+        return False
+    return Counter(map(_spelled, one.outcome.rows)) == Counter(map(_spelled, other.outcome.rows))
+
+
+def _spelled(row: RawRow) -> tuple[bytes | None, ...]:
+    return tuple(None if value is None else bytes(sorted(value)) for value in row)
+
+
+def answer_of(stage: Stage, caller: Principal, actor: Principal, sql: str) -> Answer:
+    """Runs one statement as ``actor`` and undoes it; what it left is what ``caller`` sees of it."""
+    with undone(stage):
+        earlier = stage.touches()
+        outcome = stage.act(actor, sql)
+        wrote = stage.touches() != earlier
+        if not wrote or outcome.failure is not None:
+            return Answer(outcome, Counter(), wrote)
+        after = stage.state()
+    return Answer(outcome, _left(stage, caller, actor, sql, after), wrote=True)
+
+
+def _left(
+    stage: Stage, caller: Principal, actor: Principal, sql: str, after: State
+) -> Counter[tuple[RelationName, str]]:
+    before = stage.state()
+    with undone(stage):
+        stage.act(actor, sql)
+        now = stage.prediction(after)
+        return Counter(
+            (c.relation, c.after.text)
+            for c in changes_between(before, after)
+            if c.after is not None
+            and c.after.key in now.allowed(caller, c.relation, Operation.SELECT)
+        )
+
+
+@contextmanager
+def undone(stage: Stage) -> Iterator[None]:
+    """Whatever happens inside is undone."""
+    stage.wire.execute("SAVEPOINT undone")
+    try:
+        yield
+    finally:
+        stage.wire.execute("ROLLBACK TO undone", "RELEASE undone")
+
+
+@contextmanager
+def world_with(stage: Stage, statements: Sequence[str]) -> Iterator[bool]:
+    """The world after the trusted role ran ``statements``; False where it could not."""
+    with undone(stage):
+        done = stage.wire.groups([list(statements)])
+        yield all(o.failure is None for o in done)
+
+
+def steady(
+    stage: Stage, caller: Principal, actor: Principal, sql: str, answer: Answer, *, unordered: bool
+) -> bool:
+    """Whether the same comes back once more, under other plans, and with the rows stored in
+    another order: what does not is decided by chance or by physical order."""
+
+    def again() -> bool:
+        return agree(answer, answer_of(stage, caller, actor, sql), unordered=unordered)
+
+    if not again():
+        return False
+    if answer.outcome.failure is not None:
+        return True  # which rows a plan looks at first decides no verdict on those it looked at
+    for names in _PLANNERS:
+        with world_with(stage, [f"SET LOCAL {name} = off" for name in names]):
+            if not again():
+                return False
+    with world_with(stage, [_REPLICA, *_turned(stage), _ORIGIN]) as turned:
+        return not turned or again()
+
+
+def _turned(stage: Stage) -> Iterator[str]:
+    """Stores the rows of each table anew, last first."""
+    for name in stage.judged():
+        relation = stage.catalog.relations[name]
+        column = next(
+            (c.name for c in relation.columns if not c.generated and c.identity != "always"), None
+        )
+        if column is None or relation.partition_key:
+            continue
+        quoted = '"' + column.replace('"', '""') + '"'
+        yield (
+            "DO $turn$ DECLARE r record; BEGIN "
+            f"FOR r IN SELECT ctid FROM ONLY {qualified(name)} ORDER BY ctid DESC LOOP "
+            f"UPDATE ONLY {qualified(name)} SET {quoted} = {quoted} WHERE ctid = r.ctid; "
+            "END LOOP; END $turn$"
+        )

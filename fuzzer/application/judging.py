@@ -1,0 +1,347 @@
+"""The judge of application queries: the one definition of a verdict on them.
+
+A query runs as the application runs it, on behalf of a caller. It leaks where it shows or writes
+rows that the model hides from the caller, and where its answer changes although only such rows did.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from tenantfuzz.application.answers import Answer, agree, answer_of, steady, undone, world_with
+from tenantfuzz.application.explaining import Case, explained
+from tenantfuzz.application.hidden import Hidden, Rows
+from tenantfuzz.application.queries import Application, LiveQuery
+from tenantfuzz.counterexample import Step
+from tenantfuzz.findings import Finding
+from tenantfuzz.judge import Verdict
+from tenantfuzz.observation import row_keys
+from tenantfuzz.oracles.containment import Containment, Written, changes_between
+from tenantfuzz.oracles.cut import Perturb
+from tenantfuzz.oracles.provenance import Provenance, Tokens
+from tenantfuzz.oracles.references import References
+from tenantfuzz.oracles.violation import Violation
+from tenantfuzz.policies.model import OwnershipKind
+from tenantfuzz.policies.predictions import Key, Prediction, RowFacts, in_scope, owners_of
+from tenantfuzz.policies.principals import Principal
+from tenantfuzz.policies.queries import Actor
+from tenantfuzz.policies.query_parts import QueryAnalysis
+from tenantfuzz.policies.structure import Operation, Relation, RelationName
+from tenantfuzz.results import Outcome, texts_of
+from tenantfuzz.stage import Stage
+from tenantfuzz.strategies.arguments import Arguments
+
+_NOT_OURS = frozenset({"TF205", "TF402"})  # codes that a write keeps, whoever made it
+_NOTHING_LEFT: Counter[tuple[RelationName, str]] = Counter()
+
+
+@dataclass(slots=True)
+class QueryJudge:
+    """Judges calls of queries in the world that stands on the stage."""
+
+    stage: Stage
+    ground: Prediction
+    tokens: Tokens
+    application: Application
+    hidden: Hidden = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.hidden = Hidden(self.stage, self.ground)
+
+    def judge(self, principal: Principal, steps: Sequence[Step], *, cuts: bool = True) -> Verdict:
+        """The verdict on the call that the last step is, made by ``principal``; it leaves no trace.
+
+        Without ``cuts`` only what shows in this very world counts.
+        """
+        step = steps[-1]
+        query = self.application.queries.get(step.relation.name)
+        if query is None:
+            return Verdict((), ())
+        arguments = dict(step.arguments)
+        findings: dict[str, Finding] = {}
+        leaked: dict[str, tuple[RelationName, frozenset[Key]]] = {}
+        outcomes: list[Outcome] = []
+        answers: list[Answer] = []
+        for _, actor in self.application.actors(query, principal):
+            case = Case(query, principal, actor, arguments, self)
+            answer, found = self.look(case, cuts=cuts)
+            answers.append(answer)
+            outcomes.append(answer.outcome)
+            for violation in found:
+                finding = explained(case, violation, answer)
+                findings.setdefault(finding.fingerprint, finding)
+                leaked[finding.fingerprint] = (violation.relation, violation.keys)
+        if query.declared.actor is Actor.BOTH and not findings:
+            for violation in self._disagreement(query, principal, arguments, answers):
+                case = Case(query, principal, principal, arguments, self)
+                finding = explained(case, violation, answers[-1])
+                findings[finding.fingerprint] = finding
+                leaked[finding.fingerprint] = (violation.relation, violation.keys)
+        return Verdict(tuple(findings.values()), tuple(outcomes), (), leaked)
+
+    def look(self, case: "Case", *, cuts: bool = True) -> tuple[Answer, list[Violation]]:
+        """What the call gave, and all that is wrong with it."""
+        found, answer = self._here(case)
+        if not found and cuts and not answer.no_verdict:
+            found = list(self._influence(case, answer))
+        return answer, found
+
+    # In this world
+
+    def _here(self, case: "Case") -> tuple[list[Violation], Answer]:
+        stage = self.stage
+        analysis = case.query.analysis
+        written = analysis.written if analysis is not None else ()
+        for relation, _ in written:
+            self.ground.settle(case.caller, relation)
+        references = References(stage.catalog, stage.model)
+        with undone(stage):
+            pointing = {r: self._pointing(references, r) for r, _ in written}
+            stage.wire.notices.clear()
+            earlier = stage.touches()
+            outcome = stage.act(case.actor, case.sql)
+            notices = "\n".join(stage.wire.notices)
+            wrote = outcome.failure is None and stage.touches() != earlier
+            found = list(self._shown(case, outcome, notices))
+            if wrote:
+                found = list(self._written(case, earlier, references, pointing)) or found
+        if wrote:
+            return found, answer_of(stage, case.caller, case.actor, case.sql)
+        return found, Answer(outcome, _NOTHING_LEFT.copy(), wrote)
+
+    def _shown(self, case: "Case", outcome: Outcome, notices: str) -> Iterator[Violation]:
+        yield from self.shown_rows(case.caller, case.query.analysis, outcome)
+        text = texts_of(outcome.rows)
+        words = "the answer holds"
+        hits = list(self._carried(case, text))
+        if not hits:
+            failure = outcome.failure
+            text = notices + "\n" + (failure.texts if failure is not None else "")
+            words = "an error or a notice holds"
+            hits = list(self._carried(case, text))
+        for token, home, row in hits[:1]:
+            yield _violation(
+                case.caller, home, [row], f"{words} {token!r}, which stands in a row of {home}"
+            )
+
+    def shown_rows(
+        self, caller: Principal, analysis: QueryAnalysis | None, outcome: Outcome
+    ) -> Iterator[Violation]:
+        """Rows that are hidden from the caller and known by their keys in the answer."""
+        columns = outcome.columns()
+        for oid in dict.fromkeys(c.relation for c in columns if c.relation):
+            relation = self._relation(oid)
+            if relation is None or relation.name not in self.ground.state:
+                continue
+            if self.stage.model.owner_of(relation.name).kind is OwnershipKind.UNCLASSIFIED:
+                continue
+            keys = _keys_shown(outcome, relation, analysis, self.stage)
+            hidden = sorted(keys & self.ground.hidden(caller, relation.name))
+            rows = [self.ground.state[relation.name][k] for k in hidden]
+            for inside in (False, True):
+                part = [r for r in rows if in_scope(r, caller) is inside]
+                if part:
+                    yield _violation(caller, relation.name, part, _count(part, relation.name))
+
+    def _relation(self, oid: int) -> Relation | None:
+        return next((r for r in self.stage.catalog.relations.values() if r.oid == oid), None)
+
+    def _carried(self, case: "Case", text: str) -> Iterator[tuple[str, RelationName, RowFacts]]:
+        own = case.sql + repr(case.caller.settings)
+        # A colleague's row that rules hide is hidden too.
+        caller = replace(case.caller, all_tenants=frozenset())
+        for token, home, key in Provenance(self.ground, self.tokens).hidden_in(
+            caller, text, own=own
+        ):
+            yield token, home, self.ground.state[home][key]
+
+    # Writes
+
+    def _written(
+        self,
+        case: "Case",
+        earlier: Mapping[RelationName, int],
+        references: References,
+        pointing: Mapping[RelationName, dict[str, dict[str, str]]],
+    ) -> Iterator[Violation]:
+        stage, model = self.stage, self.stage.model
+        state, touched = stage.state_after(self.ground.state, earlier, whole=True)
+        after = stage.prediction(state)
+        members = model.memberships
+        population = (
+            stage.population() if members is not None and members.relation in touched else None
+        )
+        analysis = case.query.analysis
+        named = analysis.written if analysis is not None else ()
+        upserts = analysis.upserts if analysis is not None else False
+        for relation, word in named or ((RelationName("query", case.query.name), "update"),):
+            operation = Operation.UPDATE if word == "merge" else Operation(word)
+            written = Written(relation, operation, self.ground, after, population, upsert=upserts)
+            found = list(Containment(stage.catalog, model).judge(case.caller, written))
+            if not found and relation in pointing:
+                now = self._pointing(references, relation)
+                found = list(references.judge(written, case.caller, pointing[relation], now))
+            for violation in found:
+                code = violation.code if violation.code in _NOT_OURS else "TF502"
+                yield replace(violation, code=code)
+        yield from self._copied(case, after)
+
+    def _copied(self, case: "Case", after: Prediction) -> Iterator[Violation]:
+        """Hidden values that now stand where the caller may read them."""
+        for change in changes_between(self.ground.state, after.state):
+            row = change.after
+            if row is None or row.key not in after.allowed(
+                case.caller, change.relation, Operation.SELECT
+            ):
+                continue
+            for token, home, source in self._carried(case, row.text):
+                note = f"{token!r} of a row of {home} was copied into {change.relation}"
+                yield _violation(case.caller, home, [source], note)
+                return
+
+    def _pointing(
+        self, references: References, relation: RelationName
+    ) -> dict[str, dict[str, str]]:
+        keys = references.candidates(relation)
+        outcomes = self.stage.wire.pipeline(
+            [references.pointing_query(relation, fk) for fk in keys], prepare=True
+        )
+        return {
+            fk.name: {(r[0] or b"").decode(): (r[1] or b"").decode() for r in o.rows}
+            for fk, o in zip(keys, outcomes, strict=True)
+        }
+
+    # In other worlds
+
+    def worlds(self, case: "Case") -> tuple[tuple[str, list[str], Rows], ...]:
+        """Worlds that must look the same to the caller: what was done to hidden rows, the
+        statements that do it, and the rows."""
+        under_policies = case.actor == case.caller
+        gone, changed = (
+            self.hidden.under_policies(case.caller)
+            if under_policies
+            else self.hidden.foreign(case.caller)
+        )
+        perturb = Perturb(self.stage.catalog, self.stage.model)
+        found = []
+        if gone:
+            found.append(("removed", self.stage.cut().statements(gone), gone))
+        if changed:
+            found.append(("changed", perturb.statements(changed), changed))
+        return tuple(found)
+
+    def _influence(self, case: "Case", answer: Answer) -> Iterator[Violation]:
+        unordered = case.unordered
+        for what, statements, rows in self.worlds(case):
+            with world_with(self.stage, statements) as done:
+                if not done:
+                    continue
+                again = answer_of(self.stage, case.caller, case.actor, case.sql)
+                if again.no_verdict or agree(answer, again, unordered=unordered):
+                    continue
+                if case.conflicts and answer.outcome.affected != again.outcome.affected:
+                    continue  # a key was taken: that is the table's to answer for
+                if not self._steady(case, again):
+                    return
+            if not self._steady(case, answer):
+                return
+            relation, telling = self._telling(case, rows)
+            code = "TF502" if answer.wrote and answer.left != again.left else "TF501"
+            yield Violation(
+                code=code,
+                relation=relation,
+                operation="query",
+                observed=answer.short,
+                expected=f"the same answer once rows hidden from its caller are {what}: "
+                f"{again.short}",
+                before=telling,
+                note=f"the answer changes when only rows that are hidden from its caller are "
+                f"{what}",
+            )
+            return
+
+    def _steady(self, case: "Case", answer: Answer) -> bool:
+        return steady(
+            self.stage, case.caller, case.actor, case.sql, answer, unordered=case.unordered
+        )
+
+    def _telling(self, case: "Case", rows: Rows) -> tuple[RelationName, tuple[RowFacts, ...]]:
+        """A few of the hidden rows that decided: of a relation that the query names."""
+        loose = case.loose()
+        names = [r.relation for r in loose if r.relation in rows] or sorted(rows)
+        chosen = names[0]
+        state = self.ground.state[chosen]
+        return chosen, tuple(state[k] for k in sorted(rows[chosen]))[:3]
+
+    # Both ways
+
+    def _disagreement(
+        self,
+        query: LiveQuery,
+        principal: Principal,
+        arguments: Arguments,
+        answers: Sequence[Answer],
+    ) -> Iterator[Violation]:
+        by_application, by_policies = answers
+        if any(a.outcome.failure is not None or a.wrote for a in answers):
+            return
+        unordered = query.analysis is not None and query.analysis.unordered
+        if agree(by_application, by_policies, unordered=unordered):
+            return
+        for (_, actor), answer in zip(
+            self.application.actors(query, principal), answers, strict=True
+        ):
+            if not self._steady(Case(query, principal, actor, arguments, self), answer):
+                return
+        case = Case(query, principal, principal, arguments, self)
+        references = case.query.analysis.references if case.query.analysis is not None else ()
+        relation = references[0].relation if references else RelationName("query", query.name)
+        yield Violation(
+            code="TF503",
+            relation=relation,
+            operation="query",
+            observed=f"by its own conditions: {by_application.short}; under row security as the "
+            f"same caller: {by_policies.short}",
+            expected="the same answer both ways",
+        )
+
+
+def _keys_shown(
+    outcome: Outcome, relation: Relation, analysis: QueryAnalysis | None, stage: Stage
+) -> frozenset[Key]:
+    """The keys of this relation's rows in the answer. libpq names the table behind a column, but
+    not which of several references to it."""
+    key = relation.primary_key
+    if key is None:
+        return frozenset()
+    columns = outcome.columns()
+    if len(key.columns) > 1:
+        named = [r for r in analysis.references if r.relation == relation.name] if analysis else []
+        once = len(named) == 1
+        found = row_keys(outcome.rows, columns, relation, stage.catalog) if once else None
+        return frozenset(k for k in found or () if "null" not in k)
+    shown: set[Key] = set()
+    for position, column in enumerate(columns):
+        if column.relation == relation.oid:
+            values = [(row[position],) for row in outcome.rows if row[position] is not None]
+            shown |= set(row_keys(values, [column], relation, stage.catalog) or ())
+    return frozenset(shown)
+
+
+def _violation(
+    caller: Principal, relation: RelationName, rows: Sequence[RowFacts], observed: str
+) -> Violation:
+    inside = all(in_scope(r, caller) for r in rows)
+    return Violation(
+        code="TF401" if inside else "TF501",
+        relation=relation,
+        operation="query",
+        observed=observed,
+        expected="nothing of rows that are hidden from its caller",
+        before=tuple(rows),
+    )
+
+
+def _count(rows: Sequence[RowFacts], relation: RelationName) -> str:
+    owners = ", ".join(owners_of(rows)) or "nobody"
+    return f"{len(rows)} hidden row{'' if len(rows) == 1 else 's'} of {relation}, owned by {owners}"

@@ -1,0 +1,105 @@
+"""The application's part in a campaign: its queries in each world, its cells, its warnings."""
+
+import random
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+
+from tenantfuzz.application.judging import QueryJudge
+from tenantfuzz.application.queries import Application, read_application
+from tenantfuzz.application.trying import Cell, Experience, QueryRound
+from tenantfuzz.findings import Finding
+from tenantfuzz.oracles.provenance import canaries_of
+from tenantfuzz.policies.principals import Principal
+from tenantfuzz.policies.queries import Actor
+from tenantfuzz.preparation import Prepared
+from tenantfuzz.registry import Registry
+from tenantfuzz.rounds import Counters, Round
+from tenantfuzz.stage import Stage
+
+_SWEPT = 24  # calls of one query for one principal in a designed world
+_FUZZED = 6
+
+
+class ApplicationPlay:
+    """The application of one target over all worlds of a campaign.
+
+    Raises ToolError where its queries are declared wrongly.
+    """
+
+    def __init__(
+        self, prepared: Prepared, registry: Registry, counters: Counters, *, only: str | None
+    ) -> None:
+        self._registry = registry
+        self._counters = counters
+        self.application: Application = read_application(prepared)
+        self.experience = Experience()
+        names = [*self.application.queries, *self.application.broken]
+        self.names = [n for n in names if only is None or fnmatchcase(n, only)]
+        self._kinds: set[str] = set()
+
+    def warnings(self) -> Iterator[tuple[str, str]]:
+        """What its reader must know before: queries that cannot run, and what was assumed."""
+        for name in self.names:
+            if name in self.application.broken:
+                yield name, f"it cannot run: {self.application.broken[name]}"
+                continue
+            query = self.application.queries[name]
+            for parameter in query.assumed:
+                yield (
+                    name,
+                    f":{parameter} is taken for the caller's own tenant, because it is compared "
+                    f"with the tenant column; if a request may choose it, give its type: "
+                    f'params = {{ {parameter} = "text" }}',
+                )
+            if query.analysis is None:
+                yield name, "its tables are not told apart: sqlglot does not parse it"
+
+    def sweep(
+        self, stage: Stage, scene: Round, principals: Sequence[Principal]
+    ) -> Iterator[Finding]:
+        """Every query on behalf of these principals, in a designed world."""
+        # The same world gives the same calls, whatever was drawn before.
+        source = random.Random(f"{scene.salt}/{len(scene.world.rows)}")
+        yield from self._round(stage, scene, source).play(
+            principals, most=_SWEPT, queries=self.names
+        )
+
+    def fuzz(
+        self, stage: Stage, scene: Round, principals: Sequence[Principal], source: random.Random
+    ) -> Iterator[Finding]:
+        """The same with fewer calls, in a world that was drawn."""
+        yield from self._round(stage, scene, source).play(
+            principals, most=_FUZZED, queries=self.names
+        )
+
+    def _round(self, stage: Stage, scene: Round, source: random.Random) -> QueryRound:
+        self._kinds |= {p.kind for p in scene.principals if not p.hostile and p.tenant is not None}
+        world = scene.world
+        origin = {r.canary: r.relation for r in world.rows if r.canary}
+        tokens = canaries_of(scene.ground.state, origin)
+        return QueryRound(
+            self.application,
+            self.experience,
+            stage,
+            world,
+            scene.ground,
+            QueryJudge(stage, scene.ground, tokens, self.application),
+            self._registry,
+            self._counters,
+            source,
+        )
+
+    def cells(self) -> dict[Cell, str | None]:
+        """Each query's cells, with the reason where one is untested."""
+        cells: dict[Cell, str | None] = {}
+        for name in self.names:
+            if name in self.application.broken:
+                cells[name, "service"] = f"it cannot run: {self.application.broken[name]}"
+                continue
+            declared = self.application.queries[name].declared
+            kinds = ["service"] if declared.actor is not Actor.PRINCIPAL else []
+            if declared.actor is not Actor.SERVICE:
+                kinds += sorted(k for k in self._kinds if k in (declared.kinds or self._kinds))
+            for kind in kinds or ["service"]:
+                cells[name, kind] = self.experience.why_untested((name, kind))
+        return cells

@@ -1,0 +1,263 @@
+"""Tries the application's queries in one world: every query, on behalf of its callers."""
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+
+from tenantfuzz.application.answers import Answer, agree, world_with
+from tenantfuzz.application.explaining import Case
+from tenantfuzz.application.judging import QueryJudge
+from tenantfuzz.application.queries import SCHEMA, Application, LiveQuery
+from tenantfuzz.counterexample import Step, Witness
+from tenantfuzz.findings import Finding
+from tenantfuzz.oracles.provenance import CANARY
+from tenantfuzz.policies.ownership_sql import key_expression
+from tenantfuzz.policies.predictions import Prediction
+from tenantfuzz.policies.principals import Freshness, Principal
+from tenantfuzz.policies.quoting import identifier, qualified
+from tenantfuzz.policies.structure import RelationName
+from tenantfuzz.policies.world import Values, World
+from tenantfuzz.registry import Registry
+from tenantfuzz.results import Outcome, texts_of
+from tenantfuzz.rounds import Counters
+from tenantfuzz.stage import Stage
+from tenantfuzz.strategies.arguments import Arguments, Field, argument_lists
+
+_MOST_JUDGED = 6  # calls of one query by one kind in one round that end before the judge
+_TIRED = 2  # of those, once the query has been caught
+_NO_VERDICT = frozenset({"57014", "25P02", "26000"})
+_DENIED = "42501"
+
+Cell = tuple[str, str]
+"""A query's name and the kind of its cell: ``service``, or a kind of principal."""
+
+
+@dataclass(slots=True)
+class Experience:
+    """What is known of each query's cells, over all rounds of a campaign."""
+
+    ran: Counter[Cell] = field(default_factory=Counter)
+    answered: Counter[Cell] = field(default_factory=Counter)
+    faced: Counter[Cell] = field(default_factory=Counter)
+    failures: dict[Cell, str] = field(default_factory=dict)
+    caught: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+
+    def why_untested(self, cell: Cell) -> str | None:
+        """Why nobody can vouch for a cell, or None where it was tested."""
+        if not self.ran[cell]:
+            return self.failures.get(cell, "nobody who may call it arose in any world")
+        if not self.answered[cell]:
+            return "it never returned or changed a row: say by params what it is called with"
+        if not self.faced[cell]:
+            return "no row was there that its callers must not reach"
+        return None
+
+
+@dataclass(slots=True)
+class QueryRound:
+    """The queries of an application in the world that stands on the stage."""
+
+    application: Application
+    experience: Experience
+    stage: Stage
+    world: World
+    ground: Prediction
+    judge: QueryJudge
+    registry: Registry
+    counters: Counters
+    source: random.Random
+    _field: Field | None = None
+    _judged: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def play(
+        self, principals: Sequence[Principal], *, most: int, queries: Sequence[str] | None = None
+    ) -> Iterator[Finding]:
+        """Calls the queries (default: all) on behalf of these principals, ``most`` times each."""
+        chosen = [q for n, q in self.application.queries.items() if queries is None or n in queries]
+        for caller in principals:
+            if caller.hostile or caller.tenant is None or caller.freshness is not Freshness.ANY:
+                continue
+            begun = perf_counter()
+            cases = [
+                (cell, case)
+                for query in chosen
+                if not query.declared.kinds or caller.kind in query.declared.kinds
+                for cell, case in self._cases(query, caller, most)
+            ]
+            self.counters.generation += perf_counter() - begun
+            yield from self._reads([c for c in cases if not c[1].query.writes])
+            yield from self._writes([c for c in cases if c[1].query.writes])
+
+    def _cases(self, query: LiveQuery, caller: Principal, most: int) -> Iterator[tuple[Cell, Case]]:
+        field_ = self._read_field()
+        for arguments in argument_lists(query.parameters, field_, caller, self.source, most=most):
+            for kind, actor in self.application.actors(query, caller):
+                case = Case(query, caller, actor, arguments, self.judge)
+                yield (query.name, kind), case
+
+    def _read_field(self) -> Field:
+        """The columns of all rows as text, by relation and key."""
+        if self._field is not None:
+            return self._field
+        stage = self.stage
+        rows: dict[RelationName, Mapping[str, Values]] = {}
+        names = stage.judged()
+        queries = []
+        for name in names:
+            columns = stage.catalog.relations[name].columns
+            texts = ", ".join(f"t.{identifier(c.name)}::text" for c in columns)
+            key = key_expression(stage.catalog, name, "t")
+            queries.append(f"SELECT {key}, {texts or 'NULL'} FROM {qualified(name)} AS t")
+        for name, outcome in zip(
+            names, stage.wire.pipeline(queries, prepare=True, together=True), strict=True
+        ):
+            columns = stage.catalog.relations[name].columns
+            rows[name] = {
+                (row[0] or b"").decode(): {
+                    c.name: None if v is None else v.decode(errors="replace")
+                    for c, v in zip(columns, row[1:], strict=False)
+                }
+                for row in outcome.rows
+            }
+        self._field = Field(stage.catalog, stage.model, self.ground.state, rows)
+        return self._field
+
+    # Reads
+
+    def _reads(self, cases: Sequence[tuple[Cell, Case]]) -> Iterator[Finding]:
+        calm: list[tuple[Case, Outcome]] = []
+        suspicious: list[Case] = []
+        for actor, mine in _by_actor(cases).items():
+            earlier = self.stage.touches()
+            outcomes = self.stage.read(actor, [c.sql for _, c in mine], prepare=False)
+            self.counters.reads += len(mine)
+            wrote = self.stage.touches() != earlier  # through a function
+            for (cell, case), outcome in zip(mine, outcomes, strict=True):
+                self._note(cell, case, outcome, len(outcome.rows))
+                if wrote or self._odd(case, outcome):
+                    suspicious.append(case)
+                else:
+                    calm.append((case, outcome))
+        for case in suspicious:
+            yield from self._judge(case)
+        yield from self._elsewhere(calm)
+
+    def _odd(self, case: Case, outcome: Outcome) -> bool:
+        if outcome.failure is not None:
+            return CANARY.search(outcome.failure.texts) is not None
+        analysis = case.query.analysis
+        if any(True for _ in self.judge.shown_rows(case.caller, analysis, outcome)):
+            return True
+        return any(
+            token in self.judge.tokens and token not in case.sql
+            for token in CANARY.findall(texts_of(outcome.rows))
+            if self._hidden(case.caller, token)
+        )
+
+    def _hidden(self, caller: Principal, token: str) -> bool:
+        home = self.judge.tokens.get(token)
+        return home is not None and home[1] in self.ground.hidden(caller, home[0])
+
+    def _elsewhere(self, calm: Sequence[tuple[Case, Outcome]]) -> Iterator[Finding]:
+        """What was calm once more, in worlds in which it must be the same."""
+        groups: dict[str, tuple[list[str], list[tuple[Case, Outcome]]]] = {}
+        for case, outcome in calm:
+            for _, statements, rows in self.judge.worlds(case):
+                name = "\n".join(statements)
+                groups.setdefault(name, (statements, []))[1].append((case, outcome))
+                if rows:
+                    self._face(case)
+        differing: list[Case] = []
+        for statements, members in groups.values():
+            with world_with(self.stage, statements) as done:
+                if done:
+                    differing += self._differing(members)
+        for case in differing:
+            yield from self._judge(case)
+
+    def _face(self, case: Case) -> None:
+        kind = case.caller.kind if case.actor == case.caller else "service"
+        self.experience.faced[case.query.name, kind] += 1
+
+    def _differing(self, members: Sequence[tuple[Case, Outcome]]) -> list[Case]:
+        found: list[Case] = []
+        by_actor: dict[Principal, list[tuple[Case, Outcome]]] = {}
+        for case, outcome in members:
+            by_actor.setdefault(case.actor, []).append((case, outcome))
+        for actor, mine in by_actor.items():
+            again = self.stage.read(actor, [c.sql for c, _ in mine], prepare=False)
+            self.counters.reads += len(mine)
+            for (case, outcome), other in zip(mine, again, strict=True):
+                one, two = Answer(outcome, Counter(), False), Answer(other, Counter(), False)
+                if not agree(one, two, unordered=case.unordered):
+                    found.append(case)
+        return found
+
+    # Writes
+
+    def _writes(self, cases: Sequence[tuple[Cell, Case]]) -> Iterator[Finding]:
+        for actor, mine in _by_actor(cases).items():
+            outcomes = self.stage.write(actor, [c.sql for _, c in mine])
+            self.counters.writes += len(mine)
+            for (cell, case), outcome in zip(mine, outcomes, strict=True):
+                self._note(cell, case, outcome, outcome.affected)
+                if self.judge.hidden.foreign(case.caller)[1]:
+                    self._face(case)
+                failure = outcome.failure
+                if failure is None or CANARY.search(failure.texts) is not None:
+                    yield from self._judge(case)
+
+    # Judging
+
+    def _note(self, cell: Cell, case: Case, outcome: Outcome, count: int) -> None:
+        failure = outcome.failure
+        if failure is None:
+            self.experience.ran[cell] += 1
+            self.experience.answered[cell] += bool(count)
+            return
+        if failure.sqlstate not in _NO_VERDICT:
+            words = "its caller may not run it" if failure.sqlstate == _DENIED else "it fails"
+            self.experience.failures.setdefault(cell, f"{words}: {failure.message}")
+        else:
+            self.experience.failures.setdefault(cell, f"it was not tried: {failure.message}")
+
+    def _judge(self, case: Case) -> Iterator[Finding]:
+        name = case.query.name
+        turn = (name, case.caller.kind)
+        self._judged[turn] += 1
+        known = any(query == name for query, _ in self.experience.caught)
+        if self._judged[turn] > (_TIRED if known else _MOST_JUDGED):
+            return
+        self.counters.judged += 1
+        step = call(case.query, case.arguments, case.sql)
+        verdict = self.judge.judge(case.caller, (step,))
+        self._face(case)
+        for finding in verdict.findings:
+            caught = self.experience.caught.setdefault((name, finding.code), set())
+            if caught and set(finding.culprits) & caught:
+                continue  # the same hole, seen together with others or through another row
+            if self.registry.add(finding, Witness(self.world, case.caller, (step,))):
+                caught |= set(finding.culprits)
+                yield finding
+
+
+def call(query: LiveQuery, arguments: Arguments, sql: str) -> Step:
+    """The step that a call of a query is."""
+    return Step(
+        RelationName(SCHEMA, query.name),
+        "query",
+        sql,
+        "application query",
+        tuple(arguments.items()),
+    )
+
+
+def _by_actor(
+    cases: Sequence[tuple[Cell, Case]],
+) -> dict[Principal, list[tuple[Cell, Case]]]:
+    groups: dict[Principal, list[tuple[Cell, Case]]] = {}
+    for cell, case in cases:
+        groups.setdefault(case.actor, []).append((cell, case))
+    return groups
