@@ -6,6 +6,8 @@ from pathlib import Path
 
 from tenantfuzz.counterexample import Counterexample, Step
 from tenantfuzz.errors import ToolError
+from tenantfuzz.live.copying import read_structure
+from tenantfuzz.live.script import structure_script
 from tenantfuzz.loading.cluster import created_role, why_skipped
 from tenantfuzz.loading.meta import MetaCommand, MetaEffect, parse_meta
 from tenantfuzz.loading.sections import forward_part
@@ -17,7 +19,7 @@ from tenantfuzz.policies.quoting import identifier, literal
 from tenantfuzz.policies.world import Row, World
 from tenantfuzz.presets.preset import load_preset
 from tenantfuzz.scrubbing import scrub
-from tenantfuzz.target import Target
+from tenantfuzz.target import Target, resolve_reference
 
 _RESET = "RESET SESSION AUTHORIZATION;\nRESET ALL;\nSET client_min_messages = warning;"
 _INSERTED = re.compile(r"\binsert\s+into\s+([\w.\"]+)", re.IGNORECASE)
@@ -90,6 +92,10 @@ def _echo(text: str) -> str:
 
 def _schema(target: Target) -> Iterator[str]:
     section = target.configuration.target
+    if section.dsn is not None:
+        yield from structure_script(read_structure(resolve_reference(section.dsn, "target.dsn")))
+        yield _RESET
+        return
     if section.preset is not None:
         preset = load_preset(section.preset)
         if preset.sql:

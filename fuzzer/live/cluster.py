@@ -71,8 +71,13 @@ def _try_create(connection: psycopg.Connection, role: LiveRole) -> None:
         contextlib.suppress(psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation),
         connection.transaction(),
     ):
-        connection.execute(sql.SQL("CREATE ROLE {} WITH ").format(name) + _attributes(role))
+        connection.execute(create_role(role))
         connection.execute(sql.SQL("COMMENT ON ROLE {} IS {}").format(name, sql.Literal(_MARK)))
+
+
+def create_role(role: LiveRole) -> sql.Composed:
+    """The statement that makes ``role``, without a password."""
+    return sql.SQL("CREATE ROLE {} WITH ").format(sql.Identifier(role.name)) + _attributes(role)
 
 
 def _attributes(role: LiveRole) -> sql.Composed:
@@ -109,7 +114,7 @@ def _make_memberships(connection: psycopg.Connection, cluster: Cluster) -> list[
                 " does not know"
             )
             continue
-        connection.execute(_grant(connection, membership))
+        connection.execute(grant_membership(membership, version=connection.info.server_version))
     copied = [role.name for role in cluster.roles]
     extra = connection.execute(
         "SELECT g.rolname::text, m.rolname::text FROM pg_catalog.pg_auth_members a"
@@ -123,11 +128,12 @@ def _make_memberships(connection: psycopg.Connection, cluster: Cluster) -> list[
     return warnings
 
 
-def _grant(connection: psycopg.Connection, membership: Membership) -> sql.Composed:
+def grant_membership(membership: Membership, *, version: int) -> sql.Composed:
+    """The statement that grants ``membership`` on a server of ``version``."""
     statement = sql.SQL("GRANT {} TO {}").format(
         sql.Identifier(membership.role), sql.Identifier(membership.member)
     )
-    if connection.info.server_version < 160000:
+    if version < 160000:
         return statement + sql.SQL(" WITH ADMIN OPTION" if membership.admin else "")
     options = sql.SQL(" WITH ADMIN {}, INHERIT {}, SET {}").format(
         sql.Literal(membership.admin),
@@ -143,9 +149,7 @@ def _make_settings(
     warnings = []
     for setting in settings:
         place = f"role {setting.role}" if setting.role else "the database"
-        if _NOT_COPIED.match(setting.name):
-            continue
-        if setting.role is None and _NOT_FOR_ALL.match(setting.name):
+        if not is_copied(setting):
             continue
         # What holds for all databases and all roles of the source is set for this database alone.
         here = setting.here or setting.role is None
@@ -163,6 +167,12 @@ def _make_settings(
                 f" {error.diag.message_primary}"
             )
     return warnings
+
+
+def is_copied(setting: Setting) -> bool:
+    """Whether a setting is part of a copy."""
+    everybody = setting.role is None and _NOT_FOR_ALL.match(setting.name)
+    return not everybody and _NOT_COPIED.match(setting.name) is None
 
 
 def _give_database(connection: psycopg.Connection, cluster: Cluster, database: str) -> list[str]:

@@ -90,6 +90,11 @@ def restore(connection: psycopg.Connection, entries: Sequence[Entry]) -> Restore
     return restorer.result()
 
 
+def is_left_out(entry: Entry) -> bool:
+    """Whether ``entry`` is not for a copy: it leads to another database, or watches over DDL."""
+    return entry.type in _NOT_COPIED or entry.name.startswith(_ACL_ELSEWHERE)
+
+
 @dataclass(slots=True)
 class _Restorer:
     connection: psycopg.Connection
@@ -105,7 +110,7 @@ class _Restorer:
     event_triggers: int = 0
 
     def run(self, entry: Entry) -> None:
-        if entry.type in _NOT_COPIED or entry.name.startswith(_ACL_ELSEWHERE):
+        if is_left_out(entry):
             self._leave_out(entry)
         elif entry.number in self.failed and entry.type:
             return

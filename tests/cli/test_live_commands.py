@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -89,9 +90,33 @@ def test_a_dsn_in_the_file(source: EmbeddedServer, tmp_path: Path) -> None:
     dsn = source.conninfo("shop", user="shop_reader")
     done = tenantfuzz("run", *SWEEP, "--no-shrink", cwd=tmp_path, SHOP=dsn)
     assert done.returncode == 1, done.stdout + done.stderr
+    [file] = (tmp_path / "corpus").glob("TF101-issues-select-*")
+    script = tenantfuzz("show", file.stem, "--sql", "--path", ".", cwd=tmp_path, SHOP=dsn)
+    assert script.returncode == 0, script.stderr
+    shown = shows_the_leak(script.stdout, tmp_path)
+    assert shown.stderr == ""
+    assert shown.returncode == 0, shown.stdout + shown.stderr
     missing = tenantfuzz("run", *SWEEP, cwd=tmp_path)
     assert missing.returncode == 2
     assert "SHOP" in missing.stderr
+
+
+def shows_the_leak(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """What psql says to the script on a server of its own, which knows nothing of the source."""
+    psql = shutil.which("psql")
+    if psql is None:
+        pytest.skip("needs psql")
+    (folder / "leak.sql").write_text(script)
+    with start_embedded() as server:
+        server.create_database("empty")
+        return subprocess.run(
+            [psql, "-X", "-q", "-d", server.conninfo("empty"), "-f", "leak.sql"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
 
 
 @pytest.mark.parametrize(
