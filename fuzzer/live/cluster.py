@@ -9,7 +9,7 @@ from psycopg import sql
 
 from tenantfuzz.engines.properties import privilege_statements, set_statement
 from tenantfuzz.errors import ToolError
-from tenantfuzz.live.roles import Cluster, LiveRole, Membership, Setting
+from tenantfuzz.live.roles import MEMBERSHIPS, Cluster, LiveRole, Membership, Setting
 
 _MARK: Final = "tenantfuzz: copied from a live database"
 _EXISTING: Final = """
@@ -31,37 +31,46 @@ _NOT_FOR_ALL: Final = re.compile(r"^(?:role|default_transaction_\w+|\w+_timeout|
 def copy_cluster(connection: psycopg.Connection, cluster: Cluster, database: str) -> list[str]:
     """Make the roles, memberships and settings of ``cluster``, for the scratch ``database``.
 
-    ``connection`` is a superuser's, in autocommit. Roles belong to the whole server: one of the
-    same name that somebody else made must have the same powers (ToolError), one that an earlier
-    copy made is brought up to date. Returns warnings of what could not be done.
+    ``connection`` is a superuser's, in autocommit. Roles belong to the whole server, which may
+    even be that of the live database: one that somebody else made is never changed, and must have
+    the same powers (ToolError); one that an earlier copy made is brought up to date. Returns
+    warnings of what could not be done.
     """
-    _make_roles(connection, cluster)
-    warnings = _make_memberships(connection, cluster)
-    warnings += _make_settings(connection, cluster.settings, database)
+    others = _make_roles(connection, cluster)
+    warnings = _make_memberships(connection, cluster, others)
+    warnings += _make_settings(connection, cluster.settings, database, others)
     warnings += _give_database(connection, cluster, database)
     return warnings
 
 
-def _make_roles(connection: psycopg.Connection, cluster: Cluster) -> None:
+def _make_roles(connection: psycopg.Connection, cluster: Cluster) -> frozenset[str]:
+    """The names of the roles that were there already and are not ours."""
     existing = {
         row[0]: (LiveRole(*row[:8]), row[8]) for row in connection.execute(_EXISTING, [_MARK])
     }
-    clashes = []
+    others, clashes = set(), []
     for role in cluster.roles:
-        name = sql.Identifier(role.name)
         found, ours = existing.get(role.name, (None, True))
         if found is None:
             _try_create(connection, role)
         elif ours:
+            name = sql.Identifier(role.name)
             connection.execute(sql.SQL("ALTER ROLE {} WITH ").format(name) + _attributes(role))
-        elif difference := _difference(role, found):
-            clashes.append(f"role {role.name} {difference}")
+        else:
+            others.add(role.name)
+            if difference := _difference(role, found):
+                clashes.append(f"role {role.name} {difference}")
     if clashes:
-        raise ToolError(
-            "the scratch server has other roles of the same names than the live database: "
-            + "; ".join(clashes),
-            hint='use engine = "embedded", or a server for tests without those roles',
-        )
+        raise _clash(clashes)
+    return frozenset(others)
+
+
+def _clash(clashes: list[str]) -> ToolError:
+    return ToolError(
+        "the scratch server has other roles of the same names than the live database: "
+        + "; ".join(clashes),
+        hint='use engine = "embedded", or a server for tests without those roles',
+    )
 
 
 def _try_create(connection: psycopg.Connection, role: LiveRole) -> None:
@@ -103,28 +112,38 @@ def _difference(wanted: LiveRole, found: LiveRole) -> str:
     return f"is {' '.join(words)} there" if words else ""
 
 
-def _make_memberships(connection: psycopg.Connection, cluster: Cluster) -> list[str]:
+def _make_memberships(
+    connection: psycopg.Connection, cluster: Cluster, others: frozenset[str]
+) -> list[str]:
     there = {row[0] for row in connection.execute("SELECT rolname::text FROM pg_roles")}
-    warnings = []
+    existing = {
+        (found.role, found.member): found
+        for row in connection.execute(MEMBERSHIPS.encode())
+        for found in [Membership(*row)]
+    }
+    warnings, clashes = [], []
     wanted = {(m.role, m.member) for m in cluster.memberships}
+    superusers = {role.name for role in cluster.roles if role.superuser}
     for membership in cluster.memberships:
-        if membership.role not in there:
-            warnings.append(
-                f"role {membership.member} is a member of {membership.role}, which this server"
-                " does not know"
-            )
+        role, member = membership.role, membership.member
+        if role not in there:
+            warnings.append(f"role {member} is a member of {role}, which this server lacks")
+        elif existing.get((role, member)) == membership:
             continue
-        connection.execute(grant_membership(membership, version=connection.info.server_version))
-    copied = [role.name for role in cluster.roles]
-    extra = connection.execute(
-        "SELECT g.rolname::text, m.rolname::text FROM pg_catalog.pg_auth_members a"
-        " JOIN pg_catalog.pg_roles g ON g.oid = a.roleid"
-        " JOIN pg_catalog.pg_roles m ON m.oid = a.member WHERE m.rolname = ANY(%s)",
-        [copied],
-    ).fetchall()
-    for role, member in extra:
-        if (role, member) not in wanted:
-            warnings.append(f"role {member} is a member of {role} on the scratch server only")
+        elif member not in others:
+            version = connection.info.server_version
+            connection.execute(grant_membership(membership, version=version))
+        elif member not in superusers:  # whose memberships give them nothing
+            clashes.append(f"role {member} is not the same member of {role} there")
+    for role, member in existing:
+        if member in others - superusers and (role, member) not in wanted:
+            clashes.append(f"role {member} is a member of {role} there")
+        elif member in {r.name for r in cluster.roles} - others and (role, member) not in wanted:
+            connection.execute(
+                sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(role), sql.Identifier(member))
+            )
+    if clashes:
+        raise _clash(clashes)
     return warnings
 
 
@@ -144,15 +163,18 @@ def grant_membership(membership: Membership, *, version: int) -> sql.Composed:
 
 
 def _make_settings(
-    connection: psycopg.Connection, settings: tuple[Setting, ...], database: str
+    connection: psycopg.Connection,
+    settings: tuple[Setting, ...],
+    database: str,
+    others: frozenset[str],
 ) -> list[str]:
     warnings = []
     for setting in settings:
         place = f"role {setting.role}" if setting.role else "the database"
         if not is_copied(setting):
             continue
-        # What holds for all databases and all roles of the source is set for this database alone.
-        here = setting.here or setting.role is None
+        # What holds for all of the source is set for this database alone where it is not our role.
+        here = setting.here or setting.role is None or setting.role in others
         target = sql.SQL("DATABASE {}").format(sql.Identifier(database))
         if setting.role is not None:
             target = sql.SQL("ROLE {}").format(sql.Identifier(setting.role)) + (

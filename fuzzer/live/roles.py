@@ -14,7 +14,7 @@ FROM pg_catalog.pg_roles WHERE rolname !~ '^pg_' ORDER BY rolname
 
 # One membership may be granted by several; what any of them gives holds. The options came with
 # PostgreSQL 16; before, the member's own attribute decided whether it inherits.
-_MEMBERSHIPS: Final = """
+MEMBERSHIPS: Final = """
 SELECT g.rolname::text, m.rolname::text, pg_catalog.bool_or(a.admin_option),
        pg_catalog.bool_or(coalesce((to_jsonb(a) ->> 'inherit_option')::boolean, m.rolinherit)),
        pg_catalog.bool_or(coalesce((to_jsonb(a) ->> 'set_option')::boolean, true))
@@ -109,7 +109,7 @@ def read_cluster(source: Source) -> Cluster:
     [[owner, privileges, has_public]] = source.rows(_DATABASE)
     return Cluster(
         roles=tuple(LiveRole(*row) for row in source.rows(_ROLES)),
-        memberships=tuple(Membership(*row) for row in source.rows(_MEMBERSHIPS)),
+        memberships=tuple(Membership(*row) for row in source.rows(MEMBERSHIPS)),
         settings=tuple(
             Setting(role, here, *_split(item))
             for role, here, items in source.rows(_SETTINGS)

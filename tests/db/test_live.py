@@ -385,3 +385,42 @@ def test_roles_of_others_with_other_powers_stand_in_the_way(scratch: EmbeddedSer
         finally:
             with connect(scratch, "postgres") as connection:
                 connection.execute("DROP ROLE clerk; DROP ROLE auditor")
+
+
+STATE = """
+SELECT (SELECT array_agg(m::text ORDER BY m::text) FROM pg_auth_members m),
+       (SELECT array_agg(r::text ORDER BY r::text) FROM pg_roles r),
+       (SELECT array_agg(s::text ORDER BY s::text) FROM pg_db_role_setting s
+        JOIN pg_database d ON d.oid = setdatabase WHERE d.datname !~ '^tenantfuzz'),
+       (SELECT array_agg(s::text ORDER BY s::text) FROM pg_db_role_setting s WHERE setdatabase = 0)
+"""
+
+
+def test_roles_of_the_very_server_that_is_read_are_not_touched(source: EmbeddedServer) -> None:
+    """A scratch database beside the live one: its roles are the live database's own."""
+    with connect(source, "postgres") as connection:
+        before = connection.execute(STATE.encode()).fetchone()
+        database, restored = copied(source.conninfo("shop", user="reader"), source)
+        try:
+            assert connection.execute(STATE.encode()).fetchone() == before
+            assert restored.warnings == ()
+        finally:
+            source.drop_database(database)
+
+
+def test_a_second_copy_brings_its_own_roles_up_to_date() -> None:
+    with start_embedded() as source, start_embedded() as scratch:
+        source.create_database("shop")
+        with connect(source, "shop") as connection:
+            connection.execute(
+                "CREATE ROLE clerk BYPASSRLS; CREATE ROLE staff; GRANT staff TO clerk"
+            )
+            first, _ = copied(source.conninfo("shop"), scratch)
+            connection.execute("ALTER ROLE clerk NOBYPASSRLS; REVOKE staff FROM clerk")
+            second, _ = copied(source.conninfo("shop"), scratch)
+        with connect(scratch, second) as connection:
+            bypass = "SELECT rolbypassrls FROM pg_roles WHERE rolname = 'clerk'"
+            assert value(connection, bypass) is False
+            assert value(connection, "SELECT pg_has_role('clerk', 'staff', 'MEMBER')") is False
+        for database in (first, second):
+            scratch.drop_database(database)
