@@ -10,7 +10,7 @@ from tenantfuzz.plugin.items import DoorItem, TargetFile
 from tenantfuzz.plugin.sessions import Sessions, worth_adding
 
 if TYPE_CHECKING:
-    from xdist.scheduler import LoadScopeScheduling
+    from tenantfuzz.plugin.scheduling import DoorScheduling
 
 KEY = "tenantfuzz"
 
@@ -55,7 +55,7 @@ class Running:
         self,
         config: pytest.Config,
         log: Any,  # Any: xdist's own logger, passed on
-    ) -> "LoadScopeScheduling | None":
+    ) -> "DoorScheduling | None":
         """Doors of one relation share their work: they go to the same worker."""
         if config.getvalue("dist") != "load":
             return None

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from xdist.scheduler import LoadScopeScheduling
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # it has no types
 
 
-class DoorScheduling(LoadScopeScheduling):
+class DoorScheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
     """Doors of one relation go to one worker; every other test goes wherever there is room.
 
     ``files`` are the targets' files as node ids name them.

@@ -16,13 +16,16 @@ from tenantfuzz.notes import notes_on
 from tenantfuzz.outcome import fails
 from tenantfuzz.plugin.doors import Door, Place, Sort, doors_of
 from tenantfuzz.plugin.sweeping import Sweep
+from tenantfuzz.plugin.tenants import Grounds
 from tenantfuzz.plugin.verdicts import Told, Verdict
 from tenantfuzz.policies.structure import RelationName
+from tenantfuzz.policies.world import World
 from tenantfuzz.preparation import Prepared, prepare
 from tenantfuzz.registry import Registry
 from tenantfuzz.replaying import CANNOT, replay_files
 from tenantfuzz.rounds import Counters
 from tenantfuzz.shrinking import Shrinker
+from tenantfuzz.strategies.worlds import designed_worlds
 from tenantfuzz.target import Target, find_target, resolve_reference
 from tenantfuzz.trial import Trial
 
@@ -83,6 +86,7 @@ class TargetSession:
         self._relations: dict[RelationName, _Relation] = {}
         self._warnings: list[str] = []
         self._database = 0.0
+        self._grounds: tuple[Grounds, World, str] | None = None
 
     @property
     def target(self) -> Target:
@@ -156,7 +160,7 @@ class TargetSession:
         self._warnings = self.warnings()
         if self._prepared is not None:
             self._database += self._prepared.clock.database
-        self._prepared = self._ledger = self._sweep = None
+        self._prepared = self._ledger = self._sweep = self._grounds = None
         self._relations = {}
         try:
             self._closing.close()
@@ -287,6 +291,21 @@ class TargetSession:
         if not fails(finding, self.fail_on):
             return Verdict(covered=1, mild=(finding,))
         return Verdict(covered=1, leaks=(Told(finding, counterexample),))
+
+    # Tests of the user's own
+
+    def grounds(self) -> tuple[Grounds, World, str]:
+        """What the fixture ``tenants`` stands on: the first designed world, and the database in
+        which it is committed, for copies. Raises ToolError."""
+        if self._grounds is None:
+            prepared, sweep = self.prepared, self.sweep
+            grounds = Grounds(
+                prepared, sweep.plan, lambda world: prepared.committed(world, sweep.loader)
+            )
+            world = designed_worlds(sweep.plan, seed=self.seed, count=1)[0]
+            template = self._closing.enter_context(grounds.commit(world))
+            self._grounds = grounds, world, template
+        return self._grounds
 
     # The account
 

@@ -20,13 +20,13 @@ _WIDTH = 80
 # from it alone. The module is named as pytest does it, so that summaries say "Leak: …".
 
 
-class Leak(pytest.fail.Exception):
+class Leak(pytest.fail.Exception):  # type: ignore[name-defined,misc]  # a class by value
     """A door that leaks: the item fails."""
 
     __module__ = "builtins"
 
 
-class Untested(pytest.fail.Exception):
+class Untested(pytest.fail.Exception):  # type: ignore[name-defined,misc]  # a class by value
     """A door that nobody can vouch for: raised while an item is set up, so that it is an error."""
 
     __module__ = "builtins"
