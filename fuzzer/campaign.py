@@ -136,11 +136,11 @@ class _Campaign:
         self.warnings: list[Warning] = []
         self.replayed: list[ReplayResult] = []
         self.examples = 0
+        self.play = ApplicationPlay(prepared, self.registry, self.counters, only=options.only)
         self.only = self.ledger.only = self._only(options.only)
         self._last_progress = 0.0
         self._shrunk: set[str] = set()
         self.selection: Selection | None = None
-        self.play = ApplicationPlay(prepared, self.registry, self.counters, only=options.only)
 
     def _only(self, pattern: str | None) -> frozenset[RelationName] | None:
         if pattern is None:
@@ -202,22 +202,22 @@ class _Campaign:
             names = ", ".join(sorted(str(n) for n in self.only))
             yield self._warn("", f"--only: nothing is said of anything but {names}")
         yield from self._select()
+        for query, message in self.play.warnings():
+            yield self._warn("TF907", message, query)
         for relation, reason in plan.unpopulated.items():
             yield self._warn("TF901", f"no rows can be made: {reason}", str(relation))
         if "replay" in self.options.phases:
-        for query, message in self.play.warnings():
-            yield self._warn("TF907", message, query)
             yield from self._phase("replay", self._replay(), None)
         if "sweep" in self.options.phases:
             yield from self._phase("sweep", self._sweep(plan), None)
         budgeted = self.options.seconds is not None or self.options.max_examples is not None
         made = self.selection
         sampling = made is not None and made.sample is not None and not made.changed
+        sampling = sampling and not self.play.names  # application code may have changed
         if "fuzz" in self.options.phases and budgeted and not sampling:
             yield from self._phase("fuzz", self._fuzz(plan), self.options.seconds)
         yield from self._too_strict()
         if self.options.shrink:
-        sampling = sampling and not self.play.names  # application code may have changed
             yield from self._phase("shrink", self._shrink(), None)
 
     def _select(self) -> Iterator[Event]:
@@ -344,11 +344,11 @@ class _Campaign:
             for principal in chosen:
                 yield from self._found(scene.write(principal, scene.relations()))
                 yield from self._breathe("sweep")
+            yield from self._found(self.play.sweep(stage, scene, chosen))
             stage.close()
         yield from self._fresh(rig, world, one_of_each(fresh, most=1), number)
 
     def _fresh(
-            yield from self._found(self.play.sweep(stage, scene, chosen))
         self, rig: Rig, world: World, principals: Sequence[Principal], number: int
     ) -> Iterator[Event]:
         """Principals that each need a connection of their own, on a world that is committed."""
@@ -385,13 +385,13 @@ class _Campaign:
                     some = fairness.relations(names, _FUZZED_RELATIONS, source)
                     yield from self._found(scene.write(principal, some))
                 yield from self._found(scene.cut())
+                yield from self._found(self.play.fuzz(stage, scene, chosen, source))
                 stage.close()
                 special = [p for p in scene.principals if p.freshness is not Freshness.ANY]
                 if special and self.examples % _FRESH_EVERY == 0:
                     chosen = [source.choice(special)]
                     yield from self._fresh(rig, world, chosen, source.randrange(2, 40))
 
-                yield from self._found(self.play.fuzz(stage, scene, chosen, source))
             yield from fuzz(
                 plan,
                 example,
@@ -484,6 +484,7 @@ class _Campaign:
 
     def _finish(self, interrupted: str | None) -> CampaignFinished:
         seconds = monotonic() - self.begun
+        self.ledger.query_cells = self.play.cells()
         coverage = self.ledger.summary(self.prepared.configuration.accept)
         database = self.prepared.clock.database
         generation = min(self.counters.generation, max(seconds - database, 0.0))
@@ -497,7 +498,6 @@ class _Campaign:
         return CampaignFinished(
             status=status,
             target=self.prepared.target.name,
-        self.ledger.query_cells = self.play.cells()
             target_hash=self.prepared.hash,
             server_version=self.prepared.server.version_text,
             seed=self.seed,

@@ -222,12 +222,12 @@ class Query(Section):
     sql: Text
     actor: Literal["service", "principal", "both"] = Field(default="service", alias="as")
     params: Mapping[str, Parameter] = Field(default_factory=dict)
+    kinds: OneOrMore = ()
 
 
 class Adapter(Section):
     """``[[adapters]]``: application code, as a command or as ``python = "module:function"``."""
 
-    kinds: OneOrMore = ()
     name: Text
     command: Texts = ()
     python: Text | None = None
