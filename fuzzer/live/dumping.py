@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -20,6 +21,7 @@ from tenantfuzz.errors import ToolError
 from tenantfuzz.live.relay import Relay
 from tenantfuzz.live.source import Source
 
+_PREFIX: Final = "tenantfuzz-dump-"
 _PORT: Final = 5432  # part of the socket's name only
 _START_SECONDS: Final = 30.0
 _END_SECONDS: Final = 60.0
@@ -73,7 +75,9 @@ def dump_structure(source: Source) -> str:
     """
     program = find_pg_dump(source.version)
     relay = Relay(source.connection)
-    with tempfile.TemporaryDirectory(prefix="tenantfuzz-dump-", dir=_short_place()) as name:
+    place = _short_place()
+    _sweep(place)
+    with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-", dir=place) as name:
         folder = Path(name)
         with contextlib.ExitStack() as cleanup:
             listener = cleanup.enter_context(socket.socket(socket.AF_UNIX))
@@ -99,9 +103,23 @@ def dump_structure(source: Source) -> str:
         return _decoded((folder / "dump.sql").read_bytes(), source)
 
 
-def _short_place() -> str | None:
+def _short_place() -> Path:
     # The path of a socket holds about 100 bytes.
-    return None if len(tempfile.gettempdir()) < 60 else "/tmp"
+    usual = Path(tempfile.gettempdir())
+    return usual if len(str(usual)) < 60 else Path("/tmp")
+
+
+def _sweep(place: Path) -> None:
+    """Remove what a process of ours left that was killed in the middle."""
+    for left in place.glob(f"{_PREFIX}*"):
+        pid = left.name.removeprefix(_PREFIX).partition("-")[0]
+        with contextlib.suppress(OSError, ValueError):
+            if left.is_symlink() or left.stat().st_uid != os.geteuid():
+                continue
+            try:
+                os.kill(int(pid), 0)
+            except ProcessLookupError:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -41,6 +41,7 @@ _QUOTED: Final = re.compile(r'"(?:[^"]|"")+"')
 _FOREIGN_KEY: Final = re.compile(
     r'FOREIGN KEY \((?P<columns>[^)]*)\) REFERENCES (?P<target>"(?:[^"]|"")+"\."(?:[^"]|"")+")'
 )
+_COLLATION: Final = re.compile(r"^collation .* does not exist$|^ICU is not supported")
 _SHOWN: Final = 12
 
 
@@ -136,6 +137,11 @@ class _Restorer:
             shown = ", ".join(titles[:_SHOWN])
             rest = f" and {len(titles) - _SHOWN} more" if len(titles) > _SHOWN else ""
             warnings.append(f"not copied ({reason}): {shown}{rest}")
+        if any(_COLLATION.search(reason) for reason in self.lost):
+            warnings.append(
+                "this server lacks collations of the live database: --postgres downloads one that"
+                " knows those of ICU"
+            )
         if self.event_triggers:
             warnings.append(
                 f"event triggers are not copied ({self.event_triggers}): worlds change no structure"

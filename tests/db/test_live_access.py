@@ -12,6 +12,7 @@ import pytest
 from tenantfuzz.engines import start_embedded
 from tenantfuzz.errors import ToolError
 from tenantfuzz.live.copying import read_structure
+from tenantfuzz.live.dumping import find_pg_dump
 from tenantfuzz.live.source import open_source
 
 # The server that comes with the engine speaks no TLS.
@@ -129,6 +130,13 @@ def test_a_connection_string_that_is_none_is_not_shown(dsn: str) -> None:
     with pytest.raises(ToolError, match=r"connection string .* cannot be read") as caught:
         read_structure(dsn)
     assert "secret" not in str(caught.value)
+
+
+def test_a_pg_dump_that_is_new_enough_is_needed() -> None:
+    assert find_pg_dump(130000).major >= 13
+    with pytest.raises(ToolError, match="no pg_dump of PostgreSQL 99 or newer") as caught:
+        find_pg_dump(990001)
+    assert "postgresql-client-99" in str(caught.value.hint)
 
 
 def test_a_server_without_tls_is_named() -> None:

@@ -131,6 +131,23 @@ def test_nothing_of_a_foreign_server_is_copied(
         assert row == (0,), catalog
 
 
+@pytest.mark.parametrize("bindir", Path("/usr/lib/postgresql").glob("*/bin"), ids=str)
+def test_collations_that_the_engine_lacks(bindir: Path) -> None:
+    with start_embedded(bindir=bindir) as source, start_embedded() as scratch:
+        source.create_database("shop")
+        with psycopg.connect(source.conninfo("shop"), autocommit=True) as connection:
+            connection.execute(
+                "CREATE TABLE plain (id int);"
+                'CREATE TABLE people (email text COLLATE "en-x-icu" PRIMARY KEY)'
+            )
+        structure = read_structure(source.conninfo("shop"))
+        database = scratch_name()
+        scratch.create_database(database)
+        found = copy_structure(structure, scratch, database)
+    assert found.absent == {RelationName("public", "people")}
+    assert [w for w in found.warnings if "--postgres" in w and "collations" in w]
+
+
 DUMP = """
 SET statement_timeout = 0;
 
