@@ -141,6 +141,9 @@ CONTEXT = {
         SELECT unnest(s.setconfig) FROM pg_db_role_setting s
         LEFT JOIN pg_database b ON b.oid = s.setdatabase
         WHERE s.setrole = 0 AND (s.setdatabase = 0 OR b.datname = current_database()) ORDER BY 1""",
+    "database privileges": "SELECT "
+    + _acl("b.datacl", "'d'", "b.datdba")
+    + " FROM pg_database b WHERE b.datname = current_database()",
     "search path": "SELECT array_to_string(current_schemas(false), ',')",
     "event triggers": """
         SELECT e.evtname, e.evtevent, e.evtenabled, e.evtfoid::regprocedure::text

@@ -128,6 +128,7 @@ class _Reader:
         self._definers: dict[str, bool] = {}  # SECURITY DEFINER: whether policies bind the owner
         self.objects: dict[str, dict[Part, dict[str, str]]] = {}
         self._edges: dict[Node, set[Node | str]] = defaultdict(set)
+        self._adds: set[tuple[Node, Node | str]] = set()  # access that only inserts need
         self._keys: dict[tuple[str, int], str] = {}  # catalog and oid of whole objects
         self._nodes: dict[tuple[str, int], Node] = {}  # and of what belongs to one
         self._by_word: dict[str, set[str]] = defaultdict(set)
@@ -181,8 +182,9 @@ class _Reader:
     def reach(self, key: str, parts: Iterable[Part] = _ALL) -> set[Node | str]:
         """All nodes that the verdict on a relation rests on, itself included.
 
-        What a trigger does in the name of a role that no policy binds does not rest on policies and
-        grants. What a policy reads so does all the same: whoever may write there opens the door.
+        Where a trigger only adds rows, in the name of a role that no policy binds, policies and
+        grants do not matter. What it reads so does all the same: whoever may write there has a say
+        in what it does.
         """
         found: set[tuple[Node | str, bool | None]] = set()
         # The flag: whether policies bind the reader. None: it does not matter, they count.
@@ -200,8 +202,7 @@ class _Reader:
             if bound is not None and (definer := self._definers.get(node.key)) is not None:
                 bound = definer
             for following in self._edges.get(node, ()):
-                access = isinstance(following, Node) and following.part is Part.ACCESS
-                if not (access and bound is False):
+                if bound is not False or (node, following) not in self._adds:
                     waiting.append((following, bound))
         return {node for node, _ in found}
 
@@ -333,6 +334,15 @@ class _Reader:
         for key in named - {source.key}:
             parts = used if key.startswith(("relation ", "sequence ")) else (Part.DEFINITION,)
             self._edges[source] |= {Node(key, part) for part in parts}
+            if _only_inserted(key.rpartition(".")[2].lower(), low):
+                self._adds.add((source, Node(key, Part.ACCESS)))
+
+
+def _only_inserted(name: str, body: str) -> bool:
+    """Whether ``body`` names the relation for nothing but to insert into it."""
+    word = rf"(?<![\w$]){re.escape(name)}(?![\w$])"
+    into = rf'\binsert\s+into\s+(?:[\w$]+\s*\.\s*|"[^"]*"\s*\.\s*)?"?{word}'
+    return 0 < len(re.findall(into, body)) == len(re.findall(word, body))
 
 
 def _owners(model: Model, name: RelationName) -> list[object]:

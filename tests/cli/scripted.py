@@ -1,7 +1,7 @@
 """The command line with a campaign that yields events written by hand, run as a program.
 
-SCENARIO in the environment says which: leaks, clean, untested, low, interrupted, sleeps, deaf,
-breaks, bug.
+SCENARIO in the environment says which: leaks, clean, untested, low, part, interrupted, sleeps,
+deaf, breaks, bug.
 """
 
 import os
@@ -26,6 +26,9 @@ from tenantfuzz.events import (
     PhaseStarted,
     Progress,
     ReplayResult,
+    Selection,
+    SelectionMade,
+    StructureRead,
     Timings,
     UntestedCell,
     Warning,
@@ -34,6 +37,7 @@ from tenantfuzz.findings import Finding, PrincipalSummary, Severity
 from tenantfuzz.policies.principals import Membership, Principal
 from tenantfuzz.policies.structure import RelationName
 from tenantfuzz.policies.world import Row, World
+from tenantfuzz.snapshot import Snapshot
 from tenantfuzz.target import Target
 
 FINDING = Finding(
@@ -92,6 +96,17 @@ UNTESTED = tuple(
     for kind in ("member", "outsider")
 )
 
+SELECTION = Selection(
+    "main.json", None, (("public.issues", "policy own changed"),), ("public.logs", "public.plans")
+)
+STRUCTURE = Snapshot(
+    "demo",
+    {},
+    {},
+    {f"public.{name}": frozenset() for name in ("issues", "ledger", "plans")},
+    {},
+)
+
 
 @dataclass(frozen=True)
 class Options:
@@ -106,7 +121,10 @@ class Options:
     strict: bool
     engine: str | None
     server_dsn: str | None
+    postgres: str | None = None
     save: bool = True
+    changed_since: Path | None = None
+    structure: bool = False
 
 
 def run_campaign(target: Target, options: Options) -> Iterator[Event]:
@@ -131,6 +149,11 @@ def run_campaign(target: Target, options: Options) -> Iterator[Event]:
     yield CampaignStarted(
         target.name, "0123456789abcdef", "18.6", seed, "embedded", 12, kinds, ("roles assumed",)
     )
+    if options.structure:
+        yield StructureRead(STRUCTURE)
+    if scenario == "part":
+        finished = replace(finished, selection=SELECTION)
+        yield SelectionMade(SELECTION)
     yield PhaseStarted("sweep")
     yield Progress("sweep", 1.0, 2000, 100, 312, 0)
     if scenario == "breaks":
@@ -189,8 +212,9 @@ def replay(
     corpus: Path | None,
     engine: str | None = None,
     server_dsn: str | None = None,
+    postgres: str | None = None,
 ) -> Iterator[ReplayResult]:
-    del target, corpus, engine, server_dsn
+    del target, corpus, engine, server_dsn, postgres
     verdict = os.environ.get("SCENARIO", "fixed")
     yield ReplayResult("TF101-a", "fixed")
     if verdict != "fixed":

@@ -105,8 +105,9 @@ def test_a_leak_is_told_saved_and_shown_again(folder: Path) -> None:
         ("bug", [], 2),
         ("interrupted", [], 2),
         ("untested", ["--format", "json"], 3),
-        ("clean", ["--dsn", "postgresql://h/d"], 2),
-        ("clean", ["--report", "result.html"], 2),
+        ("clean", ["--report", "result.pdf"], 2),
+        ("clean", ["--report", "nowhere/result.md"], 2),
+        ("clean", ["--save-snapshot", "."], 2),
         ("clean", ["--fail-on", "severe"], 2),
         ("clean", ["--phase", "shrink"], 2),
     ],
@@ -186,7 +187,8 @@ def test_flags_come_before_the_file_and_the_file_before_defaults(folder: Path) -
     assert file.read_text() == (
         "Options(seconds=60.0, max_examples=None, seed=None, phases=('replay', 'sweep', 'fuzz'), "
         "only=None, shrink=True, corpus=None, fail_on=<Severity.MEDIUM: 'medium'>, strict=False, "
-        "engine=None, server_dsn=None, save=True)"
+        "engine=None, server_dsn=None, postgres=None, save=True, changed_since=None, "
+        "structure=False)"
     )
     with (folder / "tenantfuzz.toml").open("a") as stream:
         stream.write('[run]\ntime = "5m"\nseed = 7\nfail_on = "low"\nstrict = true\n')

@@ -206,6 +206,11 @@ def test_what_a_change_concerns(after: Tested, sql: str, tested: set[str]) -> No
         ("CREATE OPERATOR === (leftarg = int, rightarg = int, function = int4eq)",
          "changed: operators"),
         ("ALTER ROLE snapshot_app SET app.org = 'x'", "changed: roles"),
+        (
+            "DO $$ BEGIN EXECUTE format('REVOKE TEMP ON DATABASE %I FROM PUBLIC', "
+            "current_database()); END $$",
+            "changed: database privileges",
+        ),
         ("CREATE FUNCTION e() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';"
          "CREATE EVENT TRIGGER e ON ddl_command_end EXECUTE FUNCTION e()",
          "changed: event triggers"),
