@@ -131,7 +131,7 @@ def test_nothing_of_a_foreign_server_is_copied(
         assert row == (0,), catalog
 
 
-@pytest.mark.parametrize("bindir", Path("/usr/lib/postgresql").glob("*/bin"), ids=str)
+@pytest.mark.parametrize("bindir", [*Path("/usr/lib/postgresql").glob("*/bin")], ids=str)
 def test_collations_that_the_engine_lacks(bindir: Path) -> None:
     with start_embedded(bindir=bindir) as source, start_embedded() as scratch:
         source.create_database("shop")
