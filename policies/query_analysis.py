@@ -8,7 +8,6 @@ they agree; what stands inside EXISTS and IN also for the query around it.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
 import sqlglot
 from sqlglot import exp
@@ -24,15 +23,12 @@ from tenantfuzz.policies.query_parts import (
     Reference,
     Term,
 )
+from tenantfuzz.policies.query_scopes import Scope, Source, bare, how_met, items
 from tenantfuzz.policies.query_text import QueryText
 from tenantfuzz.policies.structure import Catalog, RelationName
 
 _QUERIES = (exp.Select, exp.SetOperation)
 _WRITES = (exp.Insert, exp.Update, exp.Delete, exp.Merge)
-_TRANSPARENT = (exp.Cast, exp.Paren, exp.Collate)
-_COMPARING = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ)
-_COMBINING: tuple[type, ...] = (exp.Connector, exp.DPipe, exp.Add, exp.Sub, exp.Mul, exp.Div)
-_LIKE = (exp.Like, exp.ILike, exp.SimilarTo, exp.RegexpLike, exp.RegexpILike)
 
 
 def analyse(text: QueryText, catalog: Catalog) -> QueryAnalysis | None:
@@ -48,42 +44,6 @@ def analyse(text: QueryText, catalog: Catalog) -> QueryAnalysis | None:
     return _Analyst(catalog, text.names).analyse(tree)
 
 
-@dataclass(slots=True)
-class _Source:
-    """What a name in FROM stands for: its columns, and the references whose rows it shows."""
-
-    relation: int | None = None  # the number of the reference, for a relation
-    columns: dict[str, list[Term]] = field(default_factory=dict)
-    leaves: frozenset[int] = frozenset()  # references that a condition on its columns restricts
-
-
-@dataclass(slots=True)
-class _Scope:
-    parent: "_Scope | None"
-    sources: dict[str, _Source] = field(default_factory=dict)
-    named: dict[str, _Source] = field(default_factory=dict)  # WITH
-
-    def find(self, alias: str) -> _Source | None:
-        scope: _Scope | None = self
-        while scope is not None:
-            if alias in scope.sources:
-                return scope.sources[alias]
-            scope = scope.parent
-        return None
-
-    def named_query(self, name: str) -> _Source | None:
-        scope: _Scope | None = self
-        while scope is not None:
-            if name in scope.named:
-                return scope.named[name]
-            scope = scope.parent
-        return None
-
-    @property
-    def leaves(self) -> frozenset[int]:
-        return frozenset(n for s in self.sources.values() for n in s.leaves)
-
-
 class _Analyst:
     def __init__(self, catalog: Catalog, names: Sequence[str]) -> None:
         self.catalog = catalog
@@ -93,7 +53,7 @@ class _Analyst:
         self.compared: dict[str, dict[Compared, None]] = {}
         self.written: list[tuple[RelationName, str]] = []
         self.shared_null: set[Place] = set()
-        self.scopes: dict[int, _Scope] = {}  # by the id of their query's node
+        self.scopes: dict[int, Scope] = {}  # by the id of their query's node
         self.mentions: dict[str, int] = {}
 
     def analyse(self, tree: Node) -> QueryAnalysis:
@@ -122,11 +82,11 @@ class _Analyst:
 
     # Queries
 
-    def query(self, node: Node, parent: _Scope | None) -> _Source:
+    def query(self, node: Node, parent: Scope | None) -> Source:
         """Takes in a query; returns what its rows are made of."""
         if isinstance(node, exp.Subquery):
             return self.query(node.this, parent)
-        scope = _Scope(parent)
+        scope = Scope(parent)
         self.scopes[id(node)] = scope
         with_ = node.args.get("with_") or node.args.get("with")
         for cte in with_.expressions if with_ is not None else ():
@@ -144,30 +104,30 @@ class _Analyst:
                 return self._merge(node, scope)
             case _:
                 self._inside(node, scope)
-                return _Source()
+                return Source()
 
-    def _named(self, cte: Node, scope: _Scope) -> None:
+    def _named(self, cte: Node, scope: Scope) -> None:
         name = cte.alias.lower()
-        scope.named[name] = _Source()  # it may name itself
+        scope.named[name] = Source()  # it may name itself
         source = self.query(cte.this, scope)
         columns = cte.args["alias"].columns if cte.args.get("alias") else []
         if columns:
             renamed = zip((c.name.lower() for c in columns), source.columns.values(), strict=False)
-            source = _Source(None, dict(renamed), source.leaves)
+            source = Source(None, dict(renamed), source.leaves)
         if self.mentions.get(name, 0) != 1:
-            source = _Source(None, source.columns)  # a condition at one of its uses is not enough
+            source = Source(None, source.columns)  # a condition at one of its uses is not enough
         scope.named[name] = source
 
-    def _set_operation(self, node: exp.SetOperation, scope: _Scope) -> _Source:
+    def _set_operation(self, node: exp.SetOperation, scope: Scope) -> Source:
         arms = [self.query(arm, scope) for arm in (node.left, node.right)]
         columns: dict[str, list[Term]] = {}
         for position, name in enumerate(arms[0].columns):
             columns[name] = [
                 term for arm in arms for term in [*arm.columns.values(), *[[]] * 99][position]
             ]
-        return _Source(None, columns, arms[0].leaves | arms[1].leaves)
+        return Source(None, columns, arms[0].leaves | arms[1].leaves)
 
-    def _select(self, node: exp.Select, scope: _Scope) -> _Source:
+    def _select(self, node: exp.Select, scope: Scope) -> Source:
         self._from(node, scope)
         where = node.args.get("where")
         if where is not None:
@@ -175,7 +135,7 @@ class _Analyst:
         self._inside(node, scope)
         return self._projected(node.expressions, node, scope)
 
-    def _projected(self, expressions: Sequence[Node], node: Node, scope: _Scope) -> _Source:
+    def _projected(self, expressions: Sequence[Node], node: Node, scope: Scope) -> Source:
         columns: dict[str, list[Term]] = {}
         for position, item in enumerate(expressions):
             if isinstance(item, exp.Star) or (
@@ -195,15 +155,15 @@ class _Analyst:
             isinstance(node, exp.Select)
             and any(e.find(exp.AggFunc) is not None for e in node.expressions)
         )
-        return _Source(None, columns, frozenset() if mixed or grouped else scope.leaves)
+        return Source(None, columns, frozenset() if mixed or grouped else scope.leaves)
 
-    def _all_columns(self, source: _Source) -> dict[str, list[Term]]:
+    def _all_columns(self, source: Source) -> dict[str, list[Term]]:
         if source.relation is None:
             return source.columns
         relation = self.catalog.relations[self.references[source.relation].relation]
         return {c.name: [Place(source.relation, c.name)] for c in relation.columns}
 
-    def _from(self, node: Node, scope: _Scope) -> None:
+    def _from(self, node: Node, scope: Scope) -> None:
         from_ = node.args.get("from_") or node.args.get("from")
         if from_ is not None:
             self._item(from_.this, scope)
@@ -214,7 +174,7 @@ class _Analyst:
         for lateral in node.args.get("laterals") or []:
             self._item(lateral, scope)
 
-    def _item(self, item: Node, scope: _Scope) -> frozenset[int]:
+    def _item(self, item: Node, scope: Scope) -> frozenset[int]:
         """Takes in one entry of FROM; returns the references that it brings."""
         before = scope.leaves
         alias = item.alias_or_name.lower()
@@ -232,35 +192,33 @@ class _Analyst:
                     renamed = zip(
                         (c.name.lower() for c in names), source.columns.values(), strict=False
                     )
-                    source = _Source(None, dict(renamed), source.leaves)
+                    source = Source(None, dict(renamed), source.leaves)
                 scope.sources[alias or f"?{id(item)}"] = source
             else:
                 self._inside(item, scope)
-                scope.sources[alias] = _Source()
+                scope.sources[alias] = Source()
         elif isinstance(item, exp.Paren):
             self._item(item.this, scope)
         else:
             self._inside(item, scope)
-            scope.sources[alias or f"?{id(item)}"] = _Source()
+            scope.sources[alias or f"?{id(item)}"] = Source()
         for join in item.args.get("joins") or []:
             self._join(join, scope)
         return scope.leaves - before
 
-    def _relation(
-        self, table: exp.Table, *, target: bool = False, upserts: bool = False
-    ) -> _Source:
+    def _relation(self, table: exp.Table, *, target: bool = False, upserts: bool = False) -> Source:
         text = f"{table.db}.{table.name}" if table.args.get("db") else table.name
         quoted = isinstance(table.this, exp.Identifier) and table.this.args.get("quoted")
         found = self.catalog.find(text if quoted else text.lower())
         if found is None:
-            return _Source()
+            return Source()
         number = len(self.references)
         alias = table.alias_or_name
         self.references.append(Reference(number, found, alias, target, upserts))
         table.meta["upsert" if upserts else "reference"] = number
-        return _Source(number, leaves=frozenset({number}))
+        return Source(number, leaves=frozenset({number}))
 
-    def _join(self, join: exp.Join, scope: _Scope) -> None:
+    def _join(self, join: exp.Join, scope: Scope) -> None:
         before = scope.leaves
         left = list(scope.sources)
         brought = self._item(join.this, scope)
@@ -283,7 +241,7 @@ class _Analyst:
 
     # Writes
 
-    def _insert(self, node: exp.Insert, scope: _Scope) -> _Source:
+    def _insert(self, node: exp.Insert, scope: Scope) -> Source:
         schema = node.this
         table = schema.this if isinstance(schema, exp.Schema) else schema
         conflict = node.args.get("conflict")
@@ -303,16 +261,16 @@ class _Analyst:
             self._upserted(conflict, table, scope, target.relation)
         return self._returned(node, scope, target)
 
-    def _upserted(self, conflict: Node, table: exp.Table, scope: _Scope, number: int) -> None:
+    def _upserted(self, conflict: Node, table: exp.Table, scope: Scope, number: int) -> None:
         """The row that is in the way: it equals the new one in the columns of the conflict."""
         if not conflict.args.get("expressions"):
             return  # DO NOTHING
-        inner = _Scope(scope)
+        inner = Scope(scope)
         there = self._relation(table, target=True, upserts=True)
         if there.relation is None:
             return
         inner.sources[table.alias_or_name.lower()] = there
-        inner.sources["excluded"] = _Source(None, self._all_columns(_Source(number)))
+        inner.sources["excluded"] = Source(None, self._all_columns(Source(number)))
         only = frozenset({there.relation})
         for column in self._conflict_columns(conflict, number):
             pair = Place(there.relation, column), Place(number, column)
@@ -331,13 +289,13 @@ class _Analyst:
             columns += [c for u in relation.uniques if u.name == constraint.name for c in u.columns]
         return columns
 
-    def _inserted(self, node: exp.Insert, scope: _Scope, number: int, names: Sequence[str]) -> None:
+    def _inserted(self, node: exp.Insert, scope: Scope, number: int, names: Sequence[str]) -> None:
         source = node.expression
         only = frozenset({number})
         if isinstance(source, exp.Values):
             rows = source.expressions
             for row in rows:
-                for name, value in zip(names, _items(row), strict=False):
+                for name, value in zip(names, items(row), strict=False):
                     self._note_values(value, number, name)
                     if len(rows) == 1:
                         for term in self._terms(value, scope):
@@ -353,11 +311,11 @@ class _Analyst:
                     self.equalities.append(Equality(Place(number, name), term, only))
 
     def _note_values(self, value: Node, number: int, name: str) -> None:
-        bare = _bare(value.unalias())
-        if isinstance(bare, exp.Placeholder):
-            self._note(bare, self.references[number].relation, name, "insert")
+        inner = bare(value.unalias())
+        if isinstance(inner, exp.Placeholder):
+            self._note(inner, self.references[number].relation, name, "insert")
 
-    def _update(self, node: Node, scope: _Scope) -> _Source:
+    def _update(self, node: Node, scope: Scope) -> Source:
         operation = "update" if isinstance(node, exp.Update) else "delete"
         target = self._relation(node.this, target=True)
         scope.sources[node.this.alias_or_name.lower()] = target
@@ -370,7 +328,7 @@ class _Analyst:
         self._inside(node, scope)
         return self._returned(node, scope, target)
 
-    def _merge(self, node: exp.Merge, scope: _Scope) -> _Source:
+    def _merge(self, node: exp.Merge, scope: Scope) -> Source:
         target = self._relation(node.this, target=True)
         scope.sources[node.this.alias_or_name.lower()] = target
         if target.relation is not None:
@@ -380,19 +338,19 @@ class _Analyst:
         self._inside(node, scope)
         return self._returned(node, scope, target)
 
-    def _returned(self, node: Node, scope: _Scope, target: _Source) -> _Source:
+    def _returned(self, node: Node, scope: Scope, target: Source) -> Source:
         returning = node.args.get("returning")
         if returning is None:
-            return _Source()
+            return Source()
         return self._projected(returning.expressions, node, scope)
 
     # Conditions
 
-    def _conditions(self, node: Node, scope: _Scope, holds: frozenset[int]) -> None:
+    def _conditions(self, node: Node, scope: Scope, holds: frozenset[int]) -> None:
         for one, other, inner in self._conjuncts(node, scope):
             self.equalities.append(Equality(one, other, holds | inner))
 
-    def _conjuncts(self, node: Node, scope: _Scope) -> Iterator[tuple[Term, Term, frozenset[int]]]:
+    def _conjuncts(self, node: Node, scope: Scope) -> Iterator[tuple[Term, Term, frozenset[int]]]:
         """The equalities that are true where ``node`` is, with the references of sub-selects for
         which they hold as well."""
         none: frozenset[int] = frozenset()
@@ -417,12 +375,12 @@ class _Analyst:
             case _:
                 pass
 
-    def _common(self, node: exp.Or, scope: _Scope) -> Iterator[tuple[Term, Term, frozenset[int]]]:
+    def _common(self, node: exp.Or, scope: Scope) -> Iterator[tuple[Term, Term, frozenset[int]]]:
         arms: list[list[tuple[Term, Term, frozenset[int]]]] = []
         for arm in (node.left, node.right):
-            bare = arm.unnest()
-            if isinstance(bare, exp.Is) and isinstance(bare.expression, exp.Null):
-                terms = self._terms(bare.this, scope)
+            inner = arm.unnest()
+            if isinstance(inner, exp.Is) and isinstance(inner.expression, exp.Null):
+                terms = self._terms(inner.this, scope)
                 if terms:
                     self.shared_null.update(t for t in terms if isinstance(t, Place))
                     continue
@@ -433,13 +391,11 @@ class _Analyst:
                 if all(any({item[0], item[1]} == {o[0], o[1]} for o in other) for other in others):
                     yield item
 
-    def _contained(
-        self, node: exp.In, scope: _Scope
-    ) -> Iterator[tuple[Term, Term, frozenset[int]]]:
+    def _contained(self, node: exp.In, scope: Scope) -> Iterator[tuple[Term, Term, frozenset[int]]]:
         query = node.args["query"].unnest()
         inner = self._scope_of(query, scope)
         if isinstance(query, exp.Select):
-            left = _items(node.this)
+            left = items(node.this)
             for one, other in zip(left, query.expressions, strict=False):
                 for a in self._terms(one, scope):
                     for b in self._terms(other.unalias(), inner):
@@ -447,7 +403,7 @@ class _Analyst:
             if query.args.get("limit") is None:
                 yield from self._within(query, inner)
 
-    def _within(self, query: Node, inner: _Scope) -> Iterator[tuple[Term, Term, frozenset[int]]]:
+    def _within(self, query: Node, inner: Scope) -> Iterator[tuple[Term, Term, frozenset[int]]]:
         if not isinstance(query, exp.Select):
             return
         where = query.args.get("where")
@@ -461,14 +417,14 @@ class _Analyst:
             for one, other, more in self._conjuncts(part, inner):
                 yield one, other, more | inner.leaves
 
-    def _scope_of(self, query: Node, scope: _Scope) -> _Scope:
+    def _scope_of(self, query: Node, scope: Scope) -> Scope:
         query = query.unnest()
         if id(query) not in self.scopes:
             self.query(query, scope)
-        return self.scopes.get(id(query), _Scope(scope))
+        return self.scopes.get(id(query), Scope(scope))
 
-    def _pairs(self, one: Node, other: Node, scope: _Scope) -> Iterator[tuple[Term, Term]]:
-        left, right = _items(one), _items(other)
+    def _pairs(self, one: Node, other: Node, scope: Scope) -> Iterator[tuple[Term, Term]]:
+        left, right = items(one), items(other)
         if len(left) == len(right) > 1:
             for a, b in zip(left, right, strict=True):
                 yield from self._pairs(a, b, scope)
@@ -479,10 +435,10 @@ class _Analyst:
 
     # Terms
 
-    def _terms(self, node: Node, scope: _Scope) -> list[Term]:
-        node = _bare(node)
+    def _terms(self, node: Node, scope: Scope) -> list[Term]:
+        node = bare(node)
         if isinstance(node, exp.Any):
-            node = _bare(node.this)
+            node = bare(node.this)
         if isinstance(node, exp.Column):
             return self._column(node, scope)
         if isinstance(node, exp.Placeholder):
@@ -499,12 +455,12 @@ class _Analyst:
                 return [Input(f"setting:{first.this}")]
         return []
 
-    def _column(self, node: exp.Column, scope: _Scope) -> list[Term]:
+    def _column(self, node: exp.Column, scope: Scope) -> list[Term]:
         name = node.name if node.this.args.get("quoted") else node.name.lower()
         if node.table:
             source = scope.find(node.table.lower())
             return self._terms_of(source, name) if source is not None else []
-        at: _Scope | None = scope
+        at: Scope | None = scope
         while at is not None:
             for alias, source in at.sources.items():
                 if alias != "excluded" and (terms := self._terms_of(source, name)):
@@ -512,7 +468,7 @@ class _Analyst:
             at = at.parent
         return []
 
-    def _terms_of(self, source: _Source, name: str) -> list[Term]:
+    def _terms_of(self, source: Source, name: str) -> list[Term]:
         if source.relation is None:
             return source.columns.get(name, [])
         relation = self.catalog.relations[self.references[source.relation].relation]
@@ -525,7 +481,7 @@ class _Analyst:
 
     # What is inside, and what parameters meet
 
-    def _inside(self, node: Node, scope: _Scope) -> None:
+    def _inside(self, node: Node, scope: Scope) -> None:
         """Takes in the sub-selects that nothing else took in."""
         stack: list[Node] = [node]
         while stack:
@@ -544,7 +500,7 @@ class _Analyst:
         node: Node = placeholder
         scope = self._home(placeholder)
         while (parent := node.parent) is not None and scope is not None:
-            how = _how(parent)
+            how = how_met(parent)
             if isinstance(parent, exp.EQ) and isinstance(parent.parent, exp.Update):
                 how = "set"
             if how is not None:
@@ -559,7 +515,7 @@ class _Analyst:
                 return
             node = parent
 
-    def _home(self, node: Node) -> _Scope | None:
+    def _home(self, node: Node) -> Scope | None:
         parent: Node | None = node
         while parent is not None:
             if id(parent) in self.scopes:
@@ -577,24 +533,3 @@ class _Analyst:
 _COLLECTING = frozenset(
     "json_agg jsonb_agg json_object_agg jsonb_object_agg xmlagg string_agg array_agg".split()
 )
-
-
-def _how(node: Node) -> str | None:
-    if isinstance(node, (exp.EQ, exp.NEQ, exp.NullSafeEQ, exp.NullSafeNEQ, exp.In)):
-        return "equal"
-    if isinstance(node, (*_COMPARING, exp.Between)):
-        return "range"
-    if isinstance(node, _LIKE):
-        return "like"
-    return "match" if isinstance(node, exp.Binary) and not isinstance(node, _COMBINING) else None
-
-
-def _bare(node: Node) -> Node:
-    while isinstance(node, _TRANSPARENT):
-        node = node.this
-    return node
-
-
-def _items(node: Node) -> list[Node]:
-    bare = _bare(node)
-    return list(bare.expressions) if isinstance(bare, exp.Tuple) else [node]

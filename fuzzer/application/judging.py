@@ -12,6 +12,7 @@ from tenantfuzz.application.answers import Answer, agree, answer_of, steady, und
 from tenantfuzz.application.explaining import Case, explained
 from tenantfuzz.application.hidden import Hidden, Rows
 from tenantfuzz.application.queries import Application, LiveQuery
+from tenantfuzz.application.shifting import Shift
 from tenantfuzz.counterexample import Step
 from tenantfuzz.findings import Finding
 from tenantfuzz.judge import Verdict
@@ -228,6 +229,12 @@ class QueryJudge:
             found.append(("removed", self.stage.cut().statements(gone), gone))
         if changed:
             found.append(("changed", perturb.statements(changed), changed))
+            if not under_policies and not case.query.writes:
+                shift = Shift(self.stage.catalog, self.stage.model)
+                found += [
+                    ("changed", shift.statements(changed, upwards=up), changed)
+                    for up in (False, True)
+                ]
         return tuple(found)
 
     def _influence(self, case: "Case", answer: Answer) -> Iterator[Violation]:

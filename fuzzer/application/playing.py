@@ -9,12 +9,16 @@ from tenantfuzz.application.queries import Application, read_application
 from tenantfuzz.application.trying import Cell, Experience, QueryRound
 from tenantfuzz.findings import Finding
 from tenantfuzz.oracles.provenance import canaries_of
+from tenantfuzz.policies.predictions import Prediction
 from tenantfuzz.policies.principals import Principal
 from tenantfuzz.policies.queries import Actor
+from tenantfuzz.policies.structure import RelationName
+from tenantfuzz.policies.world import World
 from tenantfuzz.preparation import Prepared
 from tenantfuzz.registry import Registry
 from tenantfuzz.rounds import Counters, Round
 from tenantfuzz.stage import Stage
+from tenantfuzz.strategies.lopsided import lopsided
 
 _SWEPT = 24  # calls of one query for one principal in a designed world
 _FUZZED = 6
@@ -58,32 +62,59 @@ class ApplicationPlay:
         self, stage: Stage, scene: Round, principals: Sequence[Principal]
     ) -> Iterator[Finding]:
         """Every query on behalf of these principals, in a designed world."""
+        self._meet(scene)
         # The same world gives the same calls, whatever was drawn before.
         source = random.Random(f"{scene.salt}/{len(scene.world.rows)}")
-        yield from self._round(stage, scene, source).play(
+        yield from self._round(stage, scene.world, scene.ground, source).play(
             principals, most=_SWEPT, queries=self.names
         )
+        if scene.salt == 0 and self.names:
+            yield from self._lopsided(stage, scene.world, source)
+
+    def _lopsided(self, stage: Stage, world: World, source: random.Random) -> Iterator[Finding]:
+        """The world once more for each relation that a query names besides others, without the
+        rows that the first tenant has there. The world on the stage is another one afterwards."""
+        catalog, model = stage.catalog, stage.model
+        naming: dict[RelationName, list[str]] = {}
+        for name in self.names:
+            query = self.application.queries.get(name)
+            references = query.analysis.references if query and query.analysis else ()
+            for relation in dict.fromkeys(r.relation for r in references if len(references) > 1):
+                naming.setdefault(relation, []).append(name)
+        for relation, names in naming.items():
+            smaller = lopsided(world, catalog, model, relation, world.tenants[0])
+            if smaller is None or stage.open(smaller):
+                continue
+            callers = [p for p in stage.principals() if p.tenant == world.tenants[0]]
+            once = {p.kind: p for p in reversed(callers)}
+            yield from self._round(stage, smaller, stage.prediction(), source).play(
+                list(once.values()), most=_FUZZED, queries=names
+            )
 
     def fuzz(
         self, stage: Stage, scene: Round, principals: Sequence[Principal], source: random.Random
     ) -> Iterator[Finding]:
         """The same with fewer calls, in a world that was drawn."""
-        yield from self._round(stage, scene, source).play(
+        self._meet(scene)
+        yield from self._round(stage, scene.world, scene.ground, source).play(
             principals, most=_FUZZED, queries=self.names
         )
 
-    def _round(self, stage: Stage, scene: Round, source: random.Random) -> QueryRound:
+    def _meet(self, scene: Round) -> None:
         self._kinds |= {p.kind for p in scene.principals if not p.hostile and p.tenant is not None}
-        world = scene.world
+
+    def _round(
+        self, stage: Stage, world: World, ground: Prediction, source: random.Random
+    ) -> QueryRound:
         origin = {r.canary: r.relation for r in world.rows if r.canary}
-        tokens = canaries_of(scene.ground.state, origin)
+        tokens = canaries_of(ground.state, origin)
         return QueryRound(
             self.application,
             self.experience,
             stage,
             world,
-            scene.ground,
-            QueryJudge(stage, scene.ground, tokens, self.application),
+            ground,
+            QueryJudge(stage, ground, tokens, self.application),
             self._registry,
             self._counters,
             source,
