@@ -424,3 +424,18 @@ def test_a_second_copy_brings_its_own_roles_up_to_date() -> None:
             assert value(connection, "SELECT pg_has_role('clerk', 'staff', 'MEMBER')") is False
         for database in (first, second):
             scratch.drop_database(database)
+
+
+def test_nothing_of_the_session_is_left_for_the_next_client_of_a_pooler(
+    source: EmbeddedServer,
+) -> None:
+    settings = "SELECT name, setting FROM pg_settings WHERE name !~ '^transaction_' ORDER BY 1"
+    with open_source(source.conninfo("shop", user="reader")) as opened:
+        dump_structure(opened)
+        opened.connection.execute("ROLLBACK")
+        after = opened.rows(settings)
+        assert opened.rows("SELECT name FROM pg_prepared_statements") == []
+        assert opened.rows("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == [(0,)]
+    with psycopg.connect(source.conninfo("shop", user="reader")) as fresh:
+        fresh.execute("SET client_encoding = 'UTF8'; SET application_name = 'tenantfuzz'")
+        assert after == fresh.execute(settings.encode()).fetchall()
