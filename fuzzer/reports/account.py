@@ -20,13 +20,12 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A finding as it is told: its story, the commands that replay and show it, and the place in
-    the sources that made the hole. ``accepted`` is the reason of an accept, else None."""
+    """A finding as it is told: its story (with the commands that replay and show it) and the place
+    in the sources that made the hole. ``accepted`` is the reason of an accept, else None."""
 
     finding: Finding
     story: str
     place: Place
-    commands: tuple[str, str] | None = None
     accepted: str | None = None
 
 

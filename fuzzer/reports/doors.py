@@ -76,7 +76,7 @@ def doors(account: Account) -> list[Door]:
                     door(relation, operation.value).unchanged = True
     for told in account.findings:
         door(told.finding.relation, told.finding.operation).findings.append(told)
-    return sorted(found.values(), key=lambda d: (d.relation, _rank(d.operation), d.operation))
+    return sorted(found.values(), key=lambda d: (d.relation, rank(d.operation), d.operation))
 
 
 def by_reason(door: Door, state: CellState) -> Mapping[str, list[str]]:
@@ -88,5 +88,6 @@ def by_reason(door: Door, state: CellState) -> Mapping[str, list[str]]:
     return reasons
 
 
-def _rank(operation: str) -> int:
+def rank(operation: str) -> int:
+    """The place of an operation among the others: select, insert, update, delete, then the rest."""
     return _ORDER.get(operation, len(_ORDER))

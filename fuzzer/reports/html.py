@@ -11,7 +11,7 @@ from tenantfuzz import __version__
 from tenantfuzz.events import Timings
 from tenantfuzz.lines import visible
 from tenantfuzz.reports.account import Account, Told, why_not_clean
-from tenantfuzz.reports.doors import CellState, Door, doors
+from tenantfuzz.reports.doors import CellState, Door, doors, rank
 from tenantfuzz.scrubbing import scrub
 from tenantfuzz.summary import plural, seconds_text, unchanged_sentence, untested_groups
 
@@ -100,15 +100,13 @@ def _finding(told: Told, account: Account, *, unfolded: bool) -> str:
     ]
     line = "" if told.place.line is None else f":{told.place.line}"
     parts.append(f'<p class="dim">made in {_text(told.place.file)}{line}</p>')
-    if told.commands is not None:
-        parts.append(f"<pre>{_text(told.commands[0])}\n{_text(told.commands[1])}</pre>")
     return "\n".join([*parts, "</details>"])
 
 
 def _coverage(account: Account, found: Sequence[Door]) -> Iterator[str]:
     if not found:
         return
-    operations = list(dict.fromkeys(d.operation for d in found))
+    operations = sorted({d.operation for d in found}, key=lambda o: (rank(o), o))
     kinds = list(dict.fromkeys(kind for d in found for kind in d.cells))
     yield "<h2>Coverage</h2>"
     yield f'<p class="dim">In each square, one mark a kind: {_text(", ".join(kinds))}.</p>'

@@ -104,10 +104,9 @@ def _at(told: Told) -> str:
 
 def _story(told: Told) -> str:
     title = _html(f"{told.finding.code} {told.finding.title}")
-    parts = [f"<details><summary>{title}</summary>", "", _fenced(told.story)]
-    if told.commands is not None:
-        parts += ["", _fenced(f"{told.commands[0]}\n{told.commands[1]}", "sh")]
-    return "\n".join([*parts, "", "</details>"])
+    return "\n".join(
+        [f"<details><summary>{title}</summary>", "", _fenced(told.story), "", "</details>"]
+    )
 
 
 def _details(account: Account) -> Iterator[str]:

@@ -23,7 +23,7 @@ from tenantfuzz.reports.ndjson import event_line
 from tenantfuzz.reports.sarif import sarif_text
 from tenantfuzz.result import result_document
 from tenantfuzz.snapshot import Snapshot, save_snapshot
-from tenantfuzz.story import commands, story_text
+from tenantfuzz.story import story_text
 from tenantfuzz.target import Target
 
 LIVE = ".ndjson"
@@ -177,7 +177,6 @@ class Reporter:
             finding=finding,
             story=story_text(finding, counterexample, width=_WIDTH, path=self._path),
             place=sources.place_of(finding),
-            commands=commands(finding, self._path) if finding.corpus_file else None,
             accepted=accepted,
         )
 

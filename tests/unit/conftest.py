@@ -114,9 +114,9 @@ FINISHED = CampaignFinished(
 def told(finding: Finding, place: Place, accepted: str | None = None) -> Told:
     return Told(
         finding=finding,
-        story=f"{finding.code} {finding.title}\nobserved {finding.observed}",
+        story=f"{finding.code} {finding.title}\nobserved {finding.observed}\n"
+        f"again tenantfuzz replay . {finding.id}",
         place=place,
-        commands=(f"tenantfuzz replay . {finding.id}", f"tenantfuzz show {finding.id} --sql"),
         accepted=accepted,
     )
 
