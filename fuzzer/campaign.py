@@ -10,6 +10,7 @@ from time import monotonic
 
 from tenantfuzz import corpus as corpus_files
 from tenantfuzz.application.playing import ApplicationPlay
+from tenantfuzz.application.simplifying import with_simpler_arguments
 from tenantfuzz.changes import select
 from tenantfuzz.codes import title
 from tenantfuzz.counterexample import Counterexample, Witness
@@ -413,6 +414,9 @@ class _Campaign:
                 continue
             witness = self.registry.witnesses[finding.fingerprint]
             with self.prepared.stage(self.loader) as stage:
+                finding, witness = with_simpler_arguments(
+                    trial, stage, finding, witness, seconds=_SHRINK_SECONDS
+                )
                 shrunk = shrinker.shrink(stage, finding, witness, seconds=_SHRINK_SECONDS)
             if shrunk is None:
                 yield self._warn(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tenantfuzz.counterexample import Counterexample, Step
@@ -55,7 +56,7 @@ def psql_script(counterexample: Counterexample, target: Target) -> str:
         *_world(witness.world, schema),
         "SET CONSTRAINTS ALL IMMEDIATE;",
         "",
-        *_identity(witness.principal, schema),
+        *_identity(_actor(counterexample), schema),
         "",
         *_steps(counterexample),
         "",
@@ -268,17 +269,28 @@ def _set_config(name: str, value: str) -> str:
     return f"SELECT set_config({literal(name)}, {literal(value)}, true);"
 
 
+def _actor(counterexample: Counterexample) -> Principal:
+    """Who acts: for an application query often not its caller but the application's own role."""
+    principal, steps = counterexample.witness.principal, counterexample.witness.steps
+    role = counterexample.finding.principal.role
+    if not steps or steps[-1].operation != "query" or role == (principal.acting_role or ""):
+        return principal
+    note = f"called for it by the application, as {role or 'a role that no policy binds'}"
+    return replace(principal, role=role or None, login=None, statements=(), note=note)
+
+
 def _steps(counterexample: Counterexample) -> Iterator[str]:
     finding = counterexample.finding
     steps: Sequence[Step] = counterexample.witness.steps
     for number, step in enumerate(steps, 1):
         last = number == len(steps)
         how = f" ({step.shape})" if step.shape else ""
-        yield f"-- Step {number} of {len(steps)}: {step.operation} {step.relation}{how}"
+        door = step.relation.name if step.operation == "query" else str(step.relation)
+        yield f"-- Step {number} of {len(steps)}: {step.operation} {door}{how}"
         if last:
             yield from _comment(f"expected: {finding.expected}")
             yield from _comment(f"observed: {finding.observed}")
-        yield _echo(f"step {number} of {len(steps)}: {step.operation} {step.relation}{how}")
+        yield _echo(f"step {number} of {len(steps)}: {step.operation} {door}{how}")
         if last:
             yield _echo(f"  expected: {finding.expected}")
             yield _echo(f"  observed: {finding.observed}")

@@ -51,6 +51,12 @@ class Trial:
         finally:
             stage.close()
 
+    def application(self) -> Application:
+        """The application of the target, read once."""
+        if self._application is None:
+            self._application = read_application(self._prepared)
+        return self._application
+
     def _of_query(
         self,
         stage: Stage,
@@ -59,12 +65,11 @@ class Trial:
         principal: Principal,
         witness: Witness,
     ) -> Verdict | str:
-        if self._application is None:
-            self._application = read_application(self._prepared)
+        application = self.application()
         name = witness.steps[-1].relation.name
-        if name not in self._application.queries:
-            return self._application.broken.get(name, f"the target has no query {name!r} any more")
-        judge = QueryJudge(stage, ground, tokens, self._application)
+        if name not in application.queries:
+            return application.broken.get(name, f"the target has no query {name!r} any more")
+        judge = QueryJudge(stage, ground, tokens, application)
         return judge.judge(principal, witness.steps)
 
     def shows(self, stage: Stage, witness: Witness, finding: Finding) -> Finding | None:

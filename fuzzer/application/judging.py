@@ -36,6 +36,15 @@ _NOT_OURS = frozenset({"TF205", "TF402"})  # codes that a write keeps, whoever m
 _NOTHING_LEFT: Counter[tuple[RelationName, str]] = Counter()
 
 
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Another world: what was done to hidden rows, the statements that do it, and the rows."""
+
+    what: str
+    statements: Sequence[str]
+    rows: Rows
+
+
 @dataclass(slots=True)
 class QueryJudge:
     """Judges calls of queries in the world that stands on the stage."""
@@ -45,6 +54,9 @@ class QueryJudge:
     tokens: Tokens
     application: Application
     hidden: Hidden = field(init=False)
+    _elsewhere: dict[tuple[Principal, bool, bool], tuple["Elsewhere", ...]] = field(
+        default_factory=dict
+    )
 
     def __post_init__(self) -> None:
         self.hidden = Hidden(self.stage, self.ground)
@@ -214,33 +226,35 @@ class QueryJudge:
 
     # In other worlds
 
-    def worlds(self, case: "Case") -> tuple[tuple[str, list[str], Rows], ...]:
-        """Worlds that must look the same to the caller: what was done to hidden rows, the
-        statements that do it, and the rows."""
+    def worlds(self, case: "Case") -> tuple["Elsewhere", ...]:
+        """Worlds that must look the same to the caller."""
         under_policies = case.actor == case.caller
-        gone, changed = (
-            self.hidden.under_policies(case.caller)
-            if under_policies
-            else self.hidden.foreign(case.caller)
-        )
-        perturb = Perturb(self.stage.catalog, self.stage.model)
-        found = []
+        sort = (case.caller, under_policies, case.query.writes)
+        if sort not in self._elsewhere:
+            self._elsewhere[sort] = tuple(self._worlds(*sort))
+        return self._elsewhere[sort]
+
+    def _worlds(
+        self, caller: Principal, under_policies: bool, writes: bool
+    ) -> Iterator["Elsewhere"]:
+        stage, hidden = self.stage, self.hidden
+        gone, changed = hidden.under_policies(caller) if under_policies else hidden.foreign(caller)
         if gone:
-            found.append(("removed", self.stage.cut().statements(gone), gone))
+            yield Elsewhere("removed", stage.cut().statements(gone), gone)
         if changed:
-            found.append(("changed", perturb.statements(changed), changed))
-            if not under_policies and not case.query.writes:
-                shift = Shift(self.stage.catalog, self.stage.model)
-                found += [
-                    ("changed", shift.statements(changed, upwards=up), changed)
-                    for up in (False, True)
-                ]
-        return tuple(found)
+            perturb = Perturb(stage.catalog, stage.model)
+            yield Elsewhere("changed", perturb.statements(changed), changed)
+        if changed and not under_policies and not writes:
+            shift = Shift(stage.catalog, stage.model)
+            for upwards in (False, True):
+                moved = shift.statements(changed, upwards=upwards)
+                yield Elsewhere("changed", moved, changed)
 
     def _influence(self, case: "Case", answer: Answer) -> Iterator[Violation]:
         unordered = case.unordered
-        for what, statements, rows in self.worlds(case):
-            with world_with(self.stage, statements) as done:
+        for world in self.worlds(case):
+            what = world.what
+            with world_with(self.stage, world.statements) as done:
                 if not done:
                     continue
                 again = answer_of(self.stage, case.caller, case.actor, case.sql)
@@ -252,7 +266,7 @@ class QueryJudge:
                     return
             if not self._steady(case, answer):
                 return
-            relation, telling = self._telling(case, rows)
+            relation, telling = self._telling(case, world.rows)
             code = "TF502" if answer.wrote and answer.left != again.left else "TF501"
             yield Violation(
                 code=code,

@@ -8,7 +8,7 @@ from time import perf_counter
 
 from tenantfuzz.application.answers import Answer, agree, world_with
 from tenantfuzz.application.explaining import Case
-from tenantfuzz.application.judging import QueryJudge
+from tenantfuzz.application.judging import Elsewhere, QueryJudge
 from tenantfuzz.application.queries import SCHEMA, Application, LiveQuery
 from tenantfuzz.counterexample import Step, Witness
 from tenantfuzz.findings import Finding
@@ -26,7 +26,7 @@ from tenantfuzz.stage import Stage
 from tenantfuzz.strategies.arguments import Arguments, Field, argument_lists
 
 _MOST_JUDGED = 6  # calls of one query by one kind in one round that end before the judge
-_TIRED = 2  # of those, once the query has been caught
+_TIRED = 1  # of those, once the query has been caught
 _NO_VERDICT = frozenset({"57014", "25P02", "26000"})
 _DENIED = "42501"
 
@@ -162,16 +162,14 @@ class QueryRound:
 
     def _elsewhere(self, calm: Sequence[tuple[Case, Outcome]]) -> Iterator[Finding]:
         """What was calm once more, in worlds in which it must be the same."""
-        groups: dict[str, tuple[list[str], list[tuple[Case, Outcome]]]] = {}
+        groups: dict[int, tuple[Elsewhere, list[tuple[Case, Outcome]]]] = {}
         for case, outcome in calm:
-            for _, statements, rows in self.judge.worlds(case):
-                name = "\n".join(statements)
-                groups.setdefault(name, (statements, []))[1].append((case, outcome))
-                if rows:
-                    self._face(case)
+            for world in self.judge.worlds(case):
+                groups.setdefault(id(world), (world, []))[1].append((case, outcome))
+                self._face(case)
         differing: list[Case] = []
-        for statements, members in groups.values():
-            with world_with(self.stage, statements) as done:
+        for world, members in groups.values():
+            with world_with(self.stage, world.statements) as done:
                 if done:
                     differing += self._differing(members)
         for case in differing:
