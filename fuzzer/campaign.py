@@ -60,6 +60,10 @@ _SHRINK_SECONDS = 5.0
 _PROGRESS_EVERY = 0.2
 _FUZZED_RELATIONS = 5
 _FUZZED_PRINCIPALS = 8
+_THOROUGH = 0.25  # share of examples that try the costly shapes
+_FOLLOW_EVERY = 3  # examples
+_FOLLOWED = 3  # lawful writes that a chain goes on from
+_FOLLOWED_IN_SWEEP = 2
 _FRESH_EVERY = 6  # examples; each fresh connection loads the world once more
 
 
@@ -202,9 +206,9 @@ class _Campaign:
         if self.only is not None:
             names = ", ".join(sorted(str(n) for n in self.only))
             yield self._warn("", f"--only: nothing is said of anything but {names}")
-        yield from self._select()
         for query, message in self.play.warnings():
             yield self._warn("TF907", message, query)
+        yield from self._select()
         for relation, reason in plan.unpopulated.items():
             yield self._warn("TF901", f"no rows can be made: {reason}", str(relation))
         if "replay" in self.options.phases:
@@ -334,7 +338,7 @@ class _Campaign:
     def _sweep_world(self, rig: Rig, world: World, number: int) -> Iterator[Event]:
         with self.prepared.stage(self.loader) as stage:
             stage.open(world)
-            scene = Round(rig, stage, world, salt=number)
+            scene = Round(rig, stage, world, salt=number, thorough=number == 0)
             ordinary = [p for p in scene.principals if p.freshness is Freshness.ANY]
             chosen = one_of_each(ordinary, most=2 if number == 0 else 1)
             fresh = [p for p in scene.principals if p.freshness is not Freshness.ANY]
@@ -345,6 +349,10 @@ class _Campaign:
             for principal in chosen:
                 yield from self._found(scene.write(principal, scene.relations()))
                 yield from self._breathe("sweep")
+            if number == 1:
+                for principal in _one_of_each_kind(ordinary):
+                    yield from self._found(self._follow(scene, principal, _FOLLOWED_IN_SWEEP))
+                    yield from self._breathe("sweep")
             yield from self._found(self.play.sweep(stage, scene, chosen))
             stage.close()
         yield from self._fresh(rig, world, one_of_each(fresh, most=1), number)
@@ -377,7 +385,9 @@ class _Campaign:
             def example(world: World, source: random.Random) -> Iterator[Event]:
                 self.examples += 1
                 stage.open(world)
-                scene = Round(rig, stage, world, salt=source.randrange(1, 40))
+                thorough = source.random() < _THOROUGH
+                salt = source.randrange(1, 40)
+                scene = Round(rig, stage, world, salt=salt, thorough=thorough)
                 ordinary = tuple(p for p in scene.principals if p.freshness is Freshness.ANY)
                 chosen = fairness.principals(ordinary, _FUZZED_PRINCIPALS, source)
                 names = scene.relations()
@@ -386,6 +396,8 @@ class _Campaign:
                     some = fairness.relations(names, _FUZZED_RELATIONS, source)
                     yield from self._found(scene.write(principal, some))
                 yield from self._found(scene.cut())
+                if self.examples % _FOLLOW_EVERY == 0:
+                    yield from self._found(self._follow(scene, source.choice(chosen), _FOLLOWED))
                 yield from self._found(self.play.fuzz(stage, scene, chosen, source))
                 stage.close()
                 special = [p for p in scene.principals if p.freshness is not Freshness.ANY]
@@ -402,6 +414,13 @@ class _Campaign:
                 spend=self._spend,
             )
             yield self._progress("fuzz")
+
+    def _follow(self, scene: Round, principal: Principal, most: int) -> Iterator[Finding]:
+        """Chains of three: two writes, then a read."""
+        plan = scene.rig.plan
+        matter = scene.rig.influential | plan.shadowable | plan.stirring
+        names = [n for n in scene.relations() if n in matter]
+        return scene.follow(principal, names, most=most)
 
     def _spend(self, seconds: float) -> None:
         self.counters.generation += seconds
@@ -528,6 +547,15 @@ class _Campaign:
             },
             selection=self.selection,
         )
+
+
+def _one_of_each_kind(principals: Sequence[Principal]) -> list[Principal]:
+    """The first user of each kind."""
+    first: dict[str, Principal] = {}
+    for principal in principals:
+        if principal.user is not None:
+            first.setdefault(principal.kind, principal)
+    return list(first.values())
 
 
 def one_of_each(principals: Sequence[Principal], *, most: int) -> list[Principal]:

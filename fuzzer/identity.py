@@ -26,11 +26,23 @@ def identity_statements(principal: Principal, catalog: Catalog) -> list[str]:
             for name, value in (role.settings if role else ())
             if name.lower() not in _OURS
         ]
+    statements += return_statements(principal)
+    statements += [_set_config(name, value) for name, value in principal.settings]
+    statements += principal.statements
+    return statements
+
+
+def return_statements(principal: Principal) -> list[str]:
+    """The statements by which ``principal`` acts again in a transaction where it acted before.
+
+    Its settings are those that its own statements left: an application sets them once.
+    """
+    statements: list[str] = []
+    login = principal.login or principal.role
+    if login is not None:
         statements.append(f"SET LOCAL SESSION AUTHORIZATION {identifier(login)}")
     if principal.role is not None and principal.role != login:
         statements.append(f"SET LOCAL ROLE {identifier(principal.role)}")
-    statements += [_set_config(name, value) for name, value in principal.settings]
-    statements += principal.statements
     return statements
 
 

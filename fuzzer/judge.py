@@ -21,8 +21,9 @@ from tenantfuzz.policies.model import OwnershipKind
 from tenantfuzz.policies.predictions import Key, Prediction, RowFacts, State
 from tenantfuzz.policies.principals import Membership, Principal
 from tenantfuzz.policies.structure import Operation, Relation, RelationName
+from tenantfuzz.results import Outcome, same_answer
 from tenantfuzz.stage import Stage
-from tenantfuzz.wire import Outcome, same_answer
+from tenantfuzz.strategies.reads import copied_columns
 
 _ALL_WRITES = frozenset({"insert", "update", "delete"})
 
@@ -47,7 +48,7 @@ class _Standing:
     principal: Principal
     prediction: Prediction
     founded: frozenset[str] = frozenset()
-    accepted: bool = True
+    acted: bool = False  # it wrote before, in the same transaction
     violations: list[tuple[Violation, int, Principal]] = field(default_factory=list)
 
 
@@ -87,7 +88,9 @@ class Judge:
                 done = [s for s in steps[:index] if s.operation in _ALL_WRITES] + [step]
                 if not self.cuts and step.operation == "select" and not ahead:
                     later = [s.sql for s in steps[index:] if s.operation == "select"]
-                    ahead = self.stage.read(standing.principal, later, prepare=True)
+                    ahead = self.stage.read(
+                        standing.principal, later, prepare=True, again=standing.acted
+                    )
                 outcome, found = self._step(standing, step, ahead)
                 outcomes.append(outcome)
                 warnings += _warnings(principal, step, outcome)
@@ -102,11 +105,12 @@ class Judge:
     def _step(
         self, standing: _Standing, step: Step, ahead: list[Outcome]
     ) -> tuple[Outcome, list[Violation]]:
-        relation = self.stage.catalog.relations.get(step.relation)
+        stage = self.stage
+        relation = stage.catalog.relations.get(step.relation)
         if relation is None or (
-            self.stage.model.owner_of(step.relation).kind is OwnershipKind.UNCLASSIFIED
+            stage.model.owner_of(step.relation).kind is OwnershipKind.UNCLASSIFIED
         ):
-            return self.stage.act(standing.principal, step.sql), []
+            return stage.act(standing.principal, step.sql, again=standing.acted), []
         if step.operation in _ALL_WRITES:
             ahead.clear()
             return self._write(standing, step, relation)
@@ -119,7 +123,7 @@ class Judge:
     ) -> tuple[Outcome, list[Violation]]:
         principal, prediction = standing.principal, standing.prediction
         if outcome is None:
-            outcome = self.stage.read(principal, [step.sql], prepare=False)[0]
+            outcome = self.stage.read(principal, [step.sql], prepare=False, again=standing.acted)[0]
         seen = self._identified(outcome, relation)
         found = list(Visibility(prediction).judge(principal, relation, step.sql, seen))
         if not found:
@@ -132,14 +136,10 @@ class Judge:
         """What the outcome shows; rows without their key are known by all their columns, where
         the trusted role finds the same values in hidden rows alone or in one row alone."""
         seen = observe(outcome, relation, self.stage.catalog)
-        columns = outcome.columns()
-        if seen.identified or not outcome.rows or relation.primary_key is not None:
+        if seen.identified or not outcome.rows:
             return seen
-        if any(c.relation != relation.oid for c in columns):
-            return seen
-        names = [relation.column(c.name) for c in columns]
-        shown = [n.name for n in names if n is not None]
-        if len(shown) != len(columns):
+        shown = _columns_shown(outcome, relation)
+        if not shown or len(shown) != len(outcome.rows[0]):
             return seen
         known = keys_by_values(self.stage, relation, shown)
         keys = [known.get(row, frozenset()) for row in outcome.rows]
@@ -254,7 +254,7 @@ class Judge:
             found += self._exists(existence, standing, step, relation)
         pointing = self._pointing(references, relation.name)
         earlier = stage.touches()
-        outcome = stage.act(principal, step.sql)
+        outcome = stage.act(principal, step.sql, again=standing.acted)
         if outcome.failure is not None or outcome.affected == 0:
             telling = existence.telling(step.operation, outcome)
             if self.cuts and may_be_cut(principal) and telling and not found:
@@ -262,6 +262,7 @@ class Judge:
         if outcome.failure is not None:
             found += self._carried(standing, step, relation, outcome, "")
             return outcome, found
+        standing.acted = True
         truncates = step.sql.lower().startswith("truncate")
         whole = self.chained or truncates  # TRUNCATE counts no rows
         state, touched = stage.state_after(before.state, earlier, whole=whole)
@@ -405,6 +406,21 @@ def _mixed(written: Written, standing: _Standing) -> Prediction:
 
 def _returns(sql: str) -> bool:
     return " returning " in f" {sql.lower()} "
+
+
+def _columns_shown(outcome: Outcome, relation: Relation) -> Sequence[str]:
+    """The columns of the relation that the outcome's rows hold, where they hold nothing else: by a
+    copy, from a temporary table, or because the relation has no key."""
+    columns = outcome.columns()
+    if outcome.tag.startswith("COPY"):
+        return copied_columns(relation)
+    elsewhere = {c.relation for c in columns} - {relation.oid}
+    if elsewhere and not (len(elsewhere) == 1 and 0 not in elsewhere):
+        return ()
+    if not elsewhere and relation.primary_key is not None:
+        return ()
+    names = [relation.column(c.name) for c in columns]
+    return [n.name for n in names if n is not None] if None not in names else ()
 
 
 def _is_aggregate(outcome: Outcome, relation: Relation) -> bool:

@@ -7,7 +7,8 @@ from itertools import groupby
 from tenantfuzz.policies.quoting import column_list, literal, qualified, readable_identifier
 from tenantfuzz.policies.structure import Catalog, RelationName
 from tenantfuzz.policies.world import Fixup, Row, World
-from tenantfuzz.wire import Failure, Wire
+from tenantfuzz.results import Failure
+from tenantfuzz.wire import Wire
 
 
 @dataclass(frozen=True, slots=True)

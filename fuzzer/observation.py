@@ -8,8 +8,8 @@ from tenantfuzz.policies.ownership_sql import key_expression
 from tenantfuzz.policies.predictions import Key
 from tenantfuzz.policies.quoting import identifier, qualified
 from tenantfuzz.policies.structure import Catalog, Relation
+from tenantfuzz.results import Column, Outcome, RawRow, texts_of
 from tenantfuzz.stage import Stage
-from tenantfuzz.wire import Column, Outcome, RawRow, texts_of
 
 
 def observe(outcome: Outcome, relation: Relation, catalog: Catalog) -> Observation:

@@ -7,10 +7,10 @@ from tenantfuzz.loading_worlds import Refusal, WorldLoader
 from tenantfuzz.policies.structure import RelationName
 from tenantfuzz.policies.world import World
 from tenantfuzz.preparation import Prepared
+from tenantfuzz.results import Failure
 from tenantfuzz.strategies.plan import Plan
 from tenantfuzz.strategies.population import plan_population
 from tenantfuzz.strategies.worlds import designed_worlds
-from tenantfuzz.wire import Failure
 
 _ROUNDS = 24
 _VARIANTS = 8  # how often a relation's rows may be refused before it is given up

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 from tenantfuzz.counterexample import Step, Witness
@@ -15,25 +15,26 @@ from tenantfuzz.oracles.provenance import CANARY, canaries_of
 from tenantfuzz.policies.configuration import Attacker
 from tenantfuzz.policies.model import OwnershipKind
 from tenantfuzz.policies.ownership_sql import key_expression
-from tenantfuzz.policies.predictions import Key, Prediction
+from tenantfuzz.policies.predictions import Key, Prediction, State
 from tenantfuzz.policies.principals import Principal
 from tenantfuzz.policies.quoting import identifier, qualified
 from tenantfuzz.policies.structure import Operation, Privilege, Relation, RelationName
 from tenantfuzz.policies.world import World
 from tenantfuzz.registry import Registry
+from tenantfuzz.results import Outcome, RawRow, same_answer
 from tenantfuzz.stage import Stage
 from tenantfuzz.strategies.actions import Action, Grants
 from tenantfuzz.strategies.plan import Plan
-from tenantfuzz.strategies.reads import key_columns, reads
+from tenantfuzz.strategies.reads import WHOLE, copied_columns, key_columns, reads
 from tenantfuzz.strategies.scene import Rows, Scene
 from tenantfuzz.strategies.writes import writes
-from tenantfuzz.wire import Outcome, RawRow, same_answer
 
 _TELLING = frozenset({"23505", "23P01"})  # errors by which hidden rows may make themselves known
 _TIRED = 6  # judgements of one relation and operation that found only what was known
 _EXHAUSTED = 60
 _MOST_JUDGED = 2  # suspicious actions of one relation, operation, shape and kind, in one round
 _MOST_LAWFUL = 2
+_FURTHER = 11  # added to the salt: keys of a later round are new again
 _NO_VERDICT = frozenset({"57014", "25P02", "26000"})  # cancelled, or the tool's own fault
 
 
@@ -71,12 +72,17 @@ class Rig:
 
 @dataclass(slots=True)
 class Round:
-    """One world that stands on a stage. ``salt`` makes new keys of this round differ."""
+    """One world that stands on a stage. ``salt`` makes new keys of this round differ; ``thorough``
+    rounds also try the shapes that cost more. ``done`` are the lawful steps by which the state came
+    from the world, where it is no longer as it was loaded, and ``earlier`` is what it was."""
 
     rig: Rig
     stage: Stage
     world: World
     salt: int = 0
+    thorough: bool = False
+    done: tuple[Step, ...] = ()
+    earlier: State | None = None
     ground: Prediction = field(init=False)
     principals: tuple[Principal, ...] = field(init=False)
     _judge: Judge = field(init=False)
@@ -103,9 +109,21 @@ class Round:
             self._rows,
             self.rig.influential,
             self.salt,
+            self._fresh(state),
         )
         self.rig.ledger.meet(self.principals)
         self.rig.counters.worlds += 1
+
+    def _fresh(self, state: State) -> Mapping[RelationName, Rows]:
+        """The rows that were not there earlier."""
+        if self.earlier is None:
+            return {}
+        before = self.earlier
+        return {
+            name: {k: self._rows[name][k] for k in rows if k not in before.get(name, {})}
+            for name, rows in state.items()
+            if name in self._rows and rows.keys() - before.get(name, {}).keys()
+        }
 
     def _read_rows(self) -> dict[RelationName, Rows]:
         """The columns of all rows as text, by relation and key."""
@@ -144,8 +162,7 @@ class Round:
 
     def _grants(self, principal: Principal, relation: Relation) -> Grants:
         role = self.stage.catalog.roles.get(principal.acting_role or "")
-        # What a platform grants on its own tables is for its own services to answer for.
-        dml = self.rig.attacker is not Attacker.API and relation.name not in self.rig.platform
+        dml = self._attacker(relation.name).has(Attacker.DML)
         names = tuple(c.name for c in relation.columns)
         if role is None or role.superuser:
             writable = tuple(c.name for c in relation.columns if not c.generated)
@@ -197,6 +214,11 @@ class Round:
                 if a.shape in ("select", "count") and a not in suspicious
             ]
 
+    def _attacker(self, relation: RelationName) -> Attacker:
+        """What is sent to a relation. What a platform grants on its own tables is for its own
+        services to answer for."""
+        return Attacker.API if relation in self.rig.platform else self.rig.attacker
+
     def _reads(self, principal: Principal, name: RelationName) -> Iterator[Action]:
         relation = self.stage.catalog.relations[name]
         grants = self.grants(principal, relation)
@@ -210,7 +232,8 @@ class Round:
             hidden,
             owner_column=column,
             foreign_tenant=foreign,
-            locking=self.rig.attacker is not Attacker.API,
+            attacker=self._attacker(name),
+            thorough=self.thorough,
         )
 
     def _suspicious_read(
@@ -241,7 +264,9 @@ class Round:
     ) -> Mapping[RawRow, frozenset[Key]]:
         relation = self.stage.catalog.relations[action.relation]
         grants = self.grants(principal, relation)
-        columns = grants.select if action.shape == "select" else key_columns(relation, grants)
+        columns = grants.select if action.shape in WHOLE else key_columns(relation, grants)
+        if action.shape == "copy":
+            columns = copied_columns(relation)
         memo = (action.relation, columns)
         if memo not in self._known:
             self._known[memo] = keys_by_values(self.stage, relation, columns)
@@ -308,7 +333,14 @@ class Round:
         for name in relations:
             relation = self.stage.catalog.relations[name]
             grants = self.grants(principal, relation)
-            for action in writes(self._scene, principal, relation, grants):
+            for action in writes(
+                self._scene,
+                principal,
+                relation,
+                grants,
+                attacker=self._attacker(name),
+                thorough=self.thorough,
+            ):
                 actions.setdefault(action.sql, action)
         self.rig.counters.generation += perf_counter() - begun
         if not actions:
@@ -382,6 +414,91 @@ class Round:
                 later.append(plain)
         yield from self._try(principal, [action, *later], cuts=False)
 
+    def follow(
+        self, principal: Principal, relations: Sequence[RelationName], *, most: int
+    ) -> Iterator[Finding]:
+        """Goes one step further than ``write``: keeps lawful writes on these relations that
+        policies may read, and tries after each what the principal could not do before.
+
+        At most so many are followed, other ones each round.
+        """
+        actions: dict[str, Action] = {}
+        for name in relations:
+            relation = self.stage.catalog.relations[name]
+            grants = self.grants(principal, relation)
+            for action in writes(
+                self._scene,
+                principal,
+                relation,
+                grants,
+                attacker=self._attacker(name),
+                thorough=True,
+            ):
+                if action.lasting:
+                    actions.setdefault(action.sql, action)
+        tried = list(actions.values())
+        outcomes = self.stage.write(principal, [a.sql for a in tried])
+        self.rig.counters.writes += len(tried)
+        effective: dict[tuple[RelationName, str], Action] = {}
+        for action, outcome in zip(tried, outcomes, strict=True):
+            if had_effect(action, outcome):
+                effective.setdefault((action.relation, action.shape), action)
+        # What stands in the way of triggers shows only in the write that they judge.
+        shadows = [a for a in effective.values() if a.shape.startswith("temporary table")]
+        followed = [a for a in effective.values() if a not in shadows]
+        start = self.salt % len(followed) if followed else 0
+        for action in [*shadows, *[*followed[start:], *followed[:start]][:most]]:
+            yield from self._after(principal, action)
+
+    def _after(self, principal: Principal, action: Action) -> Iterator[Finding]:
+        stage = self.stage
+        step = Step(action.relation, action.operation.value, action.sql, action.shape)
+        if self._judge.judge(principal, [step], cuts=False).findings:
+            return
+        stage.wire.execute("SAVEPOINT after")
+        try:
+            if not had_effect(action, stage.act(principal, action.sql)):
+                return
+            later = Round(
+                self.rig,
+                stage,
+                self.world,
+                salt=self.salt + _FURTHER,
+                thorough=False,
+                done=(*self.done, step),
+                earlier=self.ground.state,
+            )
+            me = next((p for p in later.principals if _same_person(p, principal)), None)
+            if me is None:
+                return
+            for finding in later.write(me, self._worth_trying_after(action)):
+                yield later.told(finding)
+        finally:
+            stage.wire.execute("ROLLBACK TO after", "RELEASE after")
+
+    def _worth_trying_after(self, action: Action) -> list[RelationName]:
+        """What policies read, what may refer to a new row, and, once something stands in the way
+        of what triggers read, everything."""
+        if action.shape.startswith("temporary table"):
+            return list(self.relations())
+        model, catalog = self.stage.model, self.stage.catalog
+        return [
+            n
+            for n in self.relations()
+            if n in self.rig.influential
+            or any(fk.target == action.relation for fk in model.foreign_keys(catalog, n))
+        ]
+
+    def told(self, finding: Finding) -> Finding:
+        """The finding with all the steps that lead to it."""
+        witness = self.rig.registry.witnesses[finding.fingerprint]
+        steps = [s.sql.rstrip(";") + ";" for s in self.done]
+        head = len(finding.statements) - (len(witness.steps) - len(self.done))
+        statements = (*finding.statements[:head], *steps, *finding.statements[head:])
+        told = replace(finding, statements=statements)
+        self.rig.registry.improve(told, witness)
+        return told
+
     # Judging
 
     def _try(
@@ -394,7 +511,7 @@ class Round:
         door = (actions[0].relation, actions[0].operation)
         news = False
         for finding in verdict.findings:
-            witness = Witness(self.world, principal, _needed(steps, finding))
+            witness = Witness(self.world, principal, (*self.done, *_needed(steps, finding)))
             if self.rig.registry.add(finding, witness):
                 news = True
                 yield finding
@@ -411,6 +528,16 @@ def _needed(steps: Sequence[Step], finding: Finding) -> tuple[Step, ...]:
     last = finding.statements[-1].rstrip(";")
     index = next((i for i, s in enumerate(steps) if s.sql.rstrip(";") == last), len(steps) - 1)
     return (steps[0],) if index == 0 else (steps[0], steps[index])
+
+
+def _same_person(one: Principal, other: Principal) -> bool:
+    """Whether both are the same user in the same tenant; memberships may have changed."""
+    return (
+        one.user == other.user
+        and one.tenant == other.tenant
+        and one.freshness == other.freshness
+        and (one.user is not None or one.kind == other.kind)
+    )
 
 
 def had_effect(action: Action, outcome: Outcome) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tenantfuzz.errors import ToolError
-from tenantfuzz.identity import identity_statements
+from tenantfuzz.identity import identity_statements, return_statements
 from tenantfuzz.loading_worlds import Refusal, WorldLoader
 from tenantfuzz.oracles.cut import Cut
 from tenantfuzz.policies.derivation import derive_principals
@@ -22,7 +22,9 @@ from tenantfuzz.policies.principals import Freshness, MembershipFact, Population
 from tenantfuzz.policies.quoting import identifier, literal, qualified
 from tenantfuzz.policies.structure import Catalog, RelationKind, RelationName
 from tenantfuzz.policies.world import World
-from tenantfuzz.wire import Outcome, Wire
+from tenantfuzz.results import Outcome
+from tenantfuzz.scripts import is_script
+from tenantfuzz.wire import Wire
 
 _SETTINGS = (
     "SET statement_timeout = '10s'",
@@ -248,10 +250,36 @@ class Stage:
     # What principals do
 
     def read(
-        self, principal: Principal, statements: Sequence[str], *, prepare: bool = True
+        self,
+        principal: Principal,
+        statements: Sequence[str],
+        *,
+        prepare: bool = True,
+        again: bool = False,
     ) -> list[Outcome]:
-        """Runs reads as ``principal`` under one savepoint; what fails does not stop the rest."""
-        head = ["SAVEPOINT act", *identity_statements(principal, self.catalog)]
+        """Runs reads as ``principal`` under one savepoint; what fails does not stop the rest.
+
+        ``again``: it acted in this transaction before, and its settings are as it left them.
+
+        Scripts come last, each in a batch of its own: they cannot be pipelined, and leave things
+        behind until their savepoint goes.
+        """
+        plain = [s for s in statements if not is_script(s)]
+        if len(plain) < len(statements):
+            batch = self._read_batches(principal, plain, prepare=prepare, again=again)
+            answers = iter(batch)
+            scripts = [s for s in statements if is_script(s)]
+            alone = [
+                self._read_batches(principal, [s], prepare=False, again=again) for s in scripts
+            ]
+            later = (outcome for outcomes in alone for outcome in outcomes)
+            return [next(later if is_script(s) else answers) for s in statements]
+        return self._read_batches(principal, statements, prepare=prepare, again=again)
+
+    def _read_batches(
+        self, principal: Principal, statements: Sequence[str], *, prepare: bool, again: bool
+    ) -> list[Outcome]:
+        head = ["SAVEPOINT act", *self._identity(principal, again=again)]
         tail = ["ROLLBACK TO act", "RELEASE act"]
         outcomes: list[Outcome] = []
         while len(outcomes) < len(statements):
@@ -290,13 +318,14 @@ class Stage:
             results.append(failed if failed is not None and first.failure is None else first)
         return results
 
-    def act(self, principal: Principal, sql: str) -> Outcome:
+    def act(self, principal: Principal, sql: str, *, again: bool = False) -> Outcome:
         """Runs one statement as ``principal`` and keeps what it did; a failure leaves no trace.
+        ``again`` is as for ``read``.
 
         Constraints that may wait are checked at once, still in the principal's role. Afterwards
         the trusted role is back; the values of settings stay.
         """
-        head = ["SAVEPOINT step", *identity_statements(principal, self.catalog)]
+        head = ["SAVEPOINT step", *self._identity(principal, again=again)]
         checks = ["SET CONSTRAINTS ALL IMMEDIATE"] if self.loader.deferrable else []
         outcomes = self.wire.groups([head, [sql, *checks]])
         self._enter(principal, outcomes[: len(head)])
@@ -307,6 +336,11 @@ class Stage:
         end = "ROLLBACK TO step" if outcome.failure else "SET LOCAL SESSION AUTHORIZATION DEFAULT"
         self.wire.execute(end, "RELEASE step")
         return outcome
+
+    def _identity(self, principal: Principal, *, again: bool) -> list[str]:
+        if again:
+            return return_statements(principal)
+        return identity_statements(principal, self.catalog)
 
     def _enter(self, principal: Principal, outcomes: Sequence[Outcome]) -> None:
         failure = next((o.failure for o in outcomes if o.failure is not None), None)

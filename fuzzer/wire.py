@@ -4,7 +4,7 @@ An error is a result here, not an exception. ``psycopg.pq`` is used directly: a 
 a few dozen microseconds, and decoding values that are only compared would double that.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -14,10 +14,9 @@ from psycopg import pq
 from psycopg.pq import abc as pq_abc
 
 from tenantfuzz.errors import ToolError
+from tenantfuzz.results import Outcome, read_result, skipped
+from tenantfuzz.scripts import is_script, run_script
 
-RawRow = tuple[bytes | None, ...]
-
-_OK = frozenset({pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK, pq.ExecStatus.EMPTY_QUERY})
 _BATCH = 128  # statements between two syncs' readings: keeps both socket buffers from filling up
 _FLUSH = 8
 _MAX_PREPARED = 2000
@@ -27,83 +26,12 @@ class ServerLostError(ToolError):
     """The connection broke: the server crashed, was stopped, or cut us off."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A server's error: SQLSTATE and every text that it sent with it."""
-
-    sqlstate: str
-    message: str
-    detail: str = ""
-    hint: str = ""
-    context: str = ""
-
-    @property
-    def texts(self) -> str:
-        """All texts in one, for a search of values that should not be there."""
-        return "\n".join(t for t in (self.message, self.detail, self.hint, self.context) if t)
-
-
-_SKIPPED = Failure("25P02", "not run: a statement before it failed")
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A result column: its name, its relation's OID and its number there (0 where it has none)."""
-
-    name: str
-    relation: int
-    number: int
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What came back for one statement: rows and tag, or a failure."""
-
-    tag: str
-    rows: list[RawRow]
-    result: pq_abc.PGresult | None
-    failure: Failure | None = None
-
-    @property
-    def skipped(self) -> bool:
-        """Whether it was not run because a statement before it failed."""
-        return self.failure is _SKIPPED
-
-    @property
-    def affected(self) -> int:
-        """The count in the command tag (0 where it has none)."""
-        last = self.tag.rpartition(" ")[2]
-        return int(last) if last.isdigit() else 0
-
-    def columns(self) -> tuple[Column, ...]:
-        """The result's columns; empty after a failure."""
-        result = self.result
-        if result is None:
-            return ()
-        return tuple(
-            Column((result.fname(i) or b"").decode(), result.ftable(i), result.ftablecol(i))
-            for i in range(result.nfields)
-        )
-
-
 @dataclass(slots=True)
 class Clock:
     """Seconds spent waiting for the database and statements sent, over all wires of a run."""
 
     database: float = 0.0
     statements: int = 0
-
-
-def same_answer(one: Outcome, other: Outcome) -> bool:
-    """Equal as multisets of rows (order is not asked for), or failed alike."""
-    if one.failure is not None or other.failure is not None:
-        mine, theirs = one.failure, other.failure
-        return (
-            mine is not None
-            and theirs is not None
-            and (mine.sqlstate, mine.message) == (theirs.sqlstate, theirs.message)
-        )
-    return one.rows == other.rows or sorted(one.rows, key=repr) == sorted(other.rows, key=repr)
 
 
 class Wire:
@@ -162,7 +90,7 @@ class Wire:
             outcomes += self.groups([statements[start : start + _BATCH]], prepare=prepare)
             if outcomes[-1].failure is not None:
                 rest = len(statements) - len(outcomes)
-                outcomes.extend(Outcome("", [], None, _SKIPPED) for _ in range(rest))
+                outcomes.extend(skipped() for _ in range(rest))
                 break
         return outcomes
 
@@ -171,6 +99,7 @@ class Wire:
         group is skipped. Returns the outcomes of all statements, flat.
 
         With ``prepare`` a text that was seen before is prepared once and then only executed.
+        Scripts (``is_script``) cannot be pipelined: a group that holds one is run one by one.
         """
         begun = perf_counter()
         outcomes: list[Outcome] = []
@@ -178,6 +107,12 @@ class Wire:
         size = 0
         try:
             for group in groups:
+                if any(map(is_script, group)):
+                    if chunk:
+                        outcomes += self._chunk(chunk, prepare=prepare)
+                        chunk, size = [], 0
+                    outcomes += self._one_by_one(group)
+                    continue
                 chunk.append(group)
                 size += len(group)
                 if size >= _BATCH:
@@ -228,6 +163,19 @@ class Wire:
         pg.nonblocking = 1
         return outcomes
 
+    def _one_by_one(self, group: Sequence[str]) -> list[Outcome]:
+        """Runs a group in the simple protocol; after a failure the rest is skipped."""
+        pg = self._pg
+        pg.nonblocking = 0
+        outcomes: list[Outcome] = []
+        for statement in group:
+            if outcomes and outcomes[-1].failure is not None:
+                outcomes.append(skipped())
+            else:
+                outcomes.append(run_script(pg, statement))
+        pg.nonblocking = 1
+        return outcomes
+
     def _send(
         self, pg: pq_abc.PGconn, text: bytes, fresh: dict[bytes, bytes], *, prepare: bool
     ) -> bool:
@@ -254,16 +202,7 @@ def _read(pg: pq_abc.PGconn) -> Outcome:
     result = pg.get_result()
     if result is None:
         raise psycopg.OperationalError(pg.get_error_message() or "a result is missing")
-    status = result.status
-    if status in _OK:
-        outcome = Outcome((result.command_status or b"").decode(), _rows(result), result)
-    elif status == pq.ExecStatus.PIPELINE_ABORTED:
-        outcome = Outcome("", [], None, _SKIPPED)
-    else:
-        failure = _failure(result)
-        if failure.sqlstate[:3] == "57P" or not failure.sqlstate:
-            raise psycopg.OperationalError(failure.message)
-        outcome = Outcome("", [], None, failure)
+    outcome = read_result(result)
     if pg.get_result() is not None:
         raise psycopg.OperationalError("a statement had more than one result")
     return outcome
@@ -273,27 +212,3 @@ def _read_sync(pg: pq_abc.PGconn) -> None:
     result = pg.get_result()
     if result is None or result.status != pq.ExecStatus.PIPELINE_SYNC:
         raise psycopg.OperationalError(pg.get_error_message() or "a sync point is missing")
-
-
-def _rows(result: pq_abc.PGresult) -> list[RawRow]:
-    columns = range(result.nfields)
-    get = result.get_value
-    return [tuple([get(i, j) for j in columns]) for i in range(result.ntuples)]
-
-
-def _failure(result: pq_abc.PGresult) -> Failure:
-    def part(field: pq.DiagnosticField) -> str:
-        return (result.error_field(field) or b"").decode(errors="replace")
-
-    return Failure(
-        sqlstate=part(pq.DiagnosticField.SQLSTATE),
-        message=part(pq.DiagnosticField.MESSAGE_PRIMARY) or result.get_error_message(),
-        detail=part(pq.DiagnosticField.MESSAGE_DETAIL),
-        hint=part(pq.DiagnosticField.MESSAGE_HINT),
-        context=part(pq.DiagnosticField.CONTEXT),
-    )
-
-
-def texts_of(rows: Iterable[RawRow]) -> str:
-    """All values of raw rows as one text, for a search."""
-    return "\n".join(v.decode(errors="replace") for row in rows for v in row if v is not None)

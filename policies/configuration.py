@@ -49,6 +49,11 @@ class Attacker(StrEnum):
     SQL = "sql"
     DDL = "ddl"
 
+    def has(self, level: "Attacker") -> bool:
+        """Whether one of this level can send all that one of ``level`` can."""
+        order = list(Attacker)
+        return order.index(self) >= order.index(level)
+
 
 class TargetSection(Section):
     """``[target]``: the schema source, and where worlds live. ``dsn`` and ``server`` may be

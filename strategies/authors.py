@@ -92,7 +92,8 @@ class Author:
         )
 
     def _lasting(self) -> bool:
-        """Whether policies may read this relation: then a write may change what is visible."""
+        """Whether policies may read this relation, or what its triggers set: then a write may
+        change what is visible."""
         model = self._scene.model
         memberships = model.memberships
         name = self._relation.name
@@ -102,6 +103,7 @@ class Author:
             or self._ownership.kind is OwnershipKind.USER
             or name == model.tenants
             or name in self._scene.influential
+            or name in self._scene.plan.stirring
         )
 
     # Columns

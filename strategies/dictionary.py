@@ -20,6 +20,7 @@ from tenantfuzz.policies.structure import (
 )
 from tenantfuzz.strategies.candidates import literal_values
 from tenantfuzz.strategies.checks import Literal, literal_text, literals_of, parse_expression
+from tenantfuzz.strategies.influence import SETTING
 from tenantfuzz.strategies.values import UnknownType, maker_of
 
 MOST = 12
@@ -166,9 +167,10 @@ def build_dictionary(catalog: Catalog) -> Dictionary:
                 literal = Literal(column.name, "", default)
                 collector.literals[relation.name, column.name].append(literal)
         for trigger in relation.triggers:
-            collector.body(
-                trigger.source, [relation, *collector.mentioned(trigger.source)], deciding=False
-            )
+            mentioned = [relation, *collector.mentioned(trigger.source)]
+            # What a trigger puts into a setting may decide what policies let through.
+            sets = SETTING.search(trigger.source) is not None
+            collector.body(trigger.source, mentioned, deciding=sets)
         if relation.definition:
             view = _parse_query(relation.definition)
             if view is not None:

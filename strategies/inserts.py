@@ -49,6 +49,7 @@ class Inserts(Author):
                 values = self._scene.candidate(self._relation, tenant=home, user=who, turn=turn)
                 if values is not None and (home is not None or who is not None):
                     yield self._insert(values, shape, hostile=False)
+        yield from self._insert_below_fresh_rows(home, user)
         yield from self._insert_with_foreign_parents(home, user)
         yield from self._insert_deciding_values(home, user)
         yield from self._collisions(home, user)
@@ -114,6 +115,21 @@ class Inserts(Author):
                 bound -= set(unique.columns) - self._referring()
         copied = {c: there[c] for c in values if c not in bound and there.get(c) is not None}
         yield self._insert({**values, **copied}, "insert like a hidden row", hostile=False)
+
+    def _insert_below_fresh_rows(self, home: str | None, user: str | None) -> Iterator[Action]:
+        """Own rows that refer to what the principal has just made: the second step of a chain."""
+        for key in self._scene.model.foreign_keys(self._scene.catalog, self._relation.name):
+            for parent in list(self._scene.fresh.get(key.target, {}).values())[:1]:
+                fixed = {
+                    c: parent.get(t) for c, t in zip(key.columns, key.target_columns, strict=True)
+                }
+                for who in dict.fromkeys((user, None)):
+                    values = self._scene.candidate(
+                        self._relation, tenant=home, user=who, fixed=fixed
+                    )
+                    if values is not None and None not in fixed.values():
+                        shape = f"insert below a new row of {key.target.name}"
+                        yield self._insert({**values, **fixed}, shape, hostile=False)
 
     def _insert_with_foreign_parents(self, home: str | None, user: str | None) -> Iterator[Action]:
         if home is None:

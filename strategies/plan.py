@@ -63,6 +63,7 @@ class Plan:
     gets (one per kind), ``formers`` those that do not count, where a predicate can tell.
     ``pointers`` are the columns that hold a tenant's id though no foreign key says so; ``roving``
     those that name some tenant, not the row's own: a partner, somebody who is kept out.
+    ``shadowable`` and ``stirring`` are as in ``tenantfuzz.strategies.influence``.
     """
 
     catalog: Catalog
@@ -81,6 +82,8 @@ class Plan:
     formers: tuple[Joining, ...] = ()
     pointers: Mapping[RelationName, tuple[str, ...]] = field(default_factory=dict)
     roving: frozenset[tuple[RelationName, str]] = frozenset()
+    shadowable: frozenset[RelationName] = frozenset()
+    stirring: frozenset[RelationName] = frozenset()
 
     def preferred(
         self, name: RelationName, turn: int, rotation: int, ordinal: int

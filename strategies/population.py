@@ -9,6 +9,7 @@ from tenantfuzz.policies.structure import Catalog, Relation, RelationName, TypeC
 from tenantfuzz.policies.world import Values
 from tenantfuzz.strategies.building import Builder
 from tenantfuzz.strategies.dictionary import Dictionary
+from tenantfuzz.strategies.influence import shadowable_relations, stirring_relations
 from tenantfuzz.strategies.members import plan_joinings
 from tenantfuzz.strategies.ordering import arrange, links_of, nullable
 from tenantfuzz.strategies.partitions import partition_leaves
@@ -72,6 +73,8 @@ def plan_population(
             if n != model.tenants
             for column in roving_columns(catalog, model, dictionary, catalog.relations[n])
         ),
+        shadowable=shadowable_relations(catalog),
+        stirring=stirring_relations(catalog),
     )
     memberships = model.memberships.relation if model.memberships is not None else None
     deciding = plan.cycling.get(memberships, {}) if memberships is not None else {}

@@ -21,7 +21,8 @@ class Scene:
 
     ``rows`` are the present rows of each relation, ``influential`` the relations that policies of
     other relations read, directly or through the functions that they call. ``salt`` makes the keys
-    of new rows differ from those of other scenes.
+    of new rows differ from those of other scenes. ``fresh`` are rows that the principal has just
+    made: further ones may refer to them.
     """
 
     plan: Plan
@@ -30,6 +31,7 @@ class Scene:
     rows: Mapping[RelationName, Rows]
     influential: frozenset[RelationName] = frozenset()
     salt: int = 0
+    fresh: Mapping[RelationName, Rows] = field(default_factory=dict)
     _candidates: dict[tuple[object, ...], Values | None] = field(default_factory=dict)
 
     @property

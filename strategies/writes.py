@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator
 
+from tenantfuzz.policies.configuration import Attacker
 from tenantfuzz.policies.principals import Principal
 from tenantfuzz.policies.quoting import column_list
 from tenantfuzz.policies.structure import Operation, Relation
 from tenantfuzz.strategies.actions import Action, Grants
 from tenantfuzz.strategies.authors import Author
 from tenantfuzz.strategies.inserts import Inserts
+from tenantfuzz.strategies.joined import JoinedWrites
 from tenantfuzz.strategies.reads import key_columns, key_condition
 from tenantfuzz.strategies.scene import Scene
+from tenantfuzz.strategies.shadows import Shadows
 from tenantfuzz.strategies.updates import Updates
 
 
@@ -47,11 +50,25 @@ class Deletes(Author):
 
 
 def writes(
-    scene: Scene, principal: Principal, relation: Relation, grants: Grants
+    scene: Scene,
+    principal: Principal,
+    relation: Relation,
+    grants: Grants,
+    *,
+    attacker: Attacker = Attacker.API,
+    thorough: bool = False,
 ) -> Iterator[Action]:
-    """Every write that the role has any right to try: inserts, updates, deletes."""
+    """Every write that the role has any right to try: inserts, updates, deletes.
+
+    ``thorough`` adds their further shapes, from the threat level dml, and temporary tables in the
+    way of functions, from sql.
+    """
     if grants.insert and not relation.is_partition:
         yield from Inserts(scene, principal, relation, grants).inserts()
     if grants.update:
         yield from Updates(scene, principal, relation, grants).updates()
     yield from Deletes(scene, principal, relation, grants).deletes()
+    if thorough and attacker.has(Attacker.DML):
+        yield from JoinedWrites(scene, principal, relation, grants).joined()
+    if thorough and attacker.has(Attacker.SQL):
+        yield from Shadows(scene, principal, relation, grants).shadows()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tenantfuzz.oracles.violation import Violation
 from tenantfuzz.policies.model import Model
 from tenantfuzz.policies.structure import Catalog, Column, Relation, Unique
-from tenantfuzz.wire import Outcome
+from tenantfuzz.results import Outcome
 
 _CODES = {"23505": "TF301", "23503": "TF302", "23P01": "TF303"}
 _SURROGATE_DEFAULTS = ("nextval(", "gen_random_uuid", "uuid_generate", "uuidv7", "uuidv4")

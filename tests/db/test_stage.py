@@ -22,8 +22,9 @@ from tenantfuzz.policies.placeholders import Binding
 from tenantfuzz.policies.principals import Freshness, Membership, Principal
 from tenantfuzz.policies.structure import Catalog, Operation, RelationName
 from tenantfuzz.policies.world import Fixup, Row, World
+from tenantfuzz.results import Outcome
 from tenantfuzz.stage import Stage
-from tenantfuzz.wire import Clock, Outcome, Wire
+from tenantfuzz.wire import Clock, Wire
 
 SCHEMA = """
 CREATE ROLE stage_app LOGIN;

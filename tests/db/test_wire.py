@@ -7,7 +7,8 @@ import pytest
 
 from tenantfuzz.engines import Server, scratch_name, start_embedded
 from tenantfuzz.errors import ToolError
-from tenantfuzz.wire import Clock, Column, Outcome, ServerLostError, Wire, texts_of
+from tenantfuzz.results import Column, Outcome, texts_of
+from tenantfuzz.wire import Clock, ServerLostError, Wire
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,8 @@ from tenantfuzz.target import find_target
 ROOT = Path(__file__).parents[2]
 TARGETS = ROOT / "corpus" / "targets"
 BLIND = Path(__file__).with_name("blind")
+SHAPES = Path(__file__).with_name("shapes")
+LEVELS = ("api", "dml", "sql")
 CATALOGUE = Path(__file__).with_name("catalogue.toml")
 
 Entry = dict[str, Any]  # a TOML table
@@ -33,6 +35,7 @@ class Planted:
     operations: tuple[str, ...]
     codes: tuple[str, ...]
     missed: str | None = None  # why it is known not to be found
+    attacker: str | None = None  # the level to run at, where it is not the target's own
     leaky: bool = True  # False where nothing is planted: ``twin`` is all there is to run
 
 
@@ -103,3 +106,21 @@ def blind() -> list[Planted]:
             )
         )
     return found
+
+
+def shapes() -> list[Planted]:
+    """The planted leaks that only further shapes, levels or chains show, each at its level."""
+    entries = tomllib.loads((SHAPES / "leaks.toml").read_text(encoding="utf-8"))["leak"]
+    return [
+        Planted(
+            name=f"shapes:{entry['name']}",
+            folder=SHAPES,
+            extra=entry["sql"],
+            twin=None,
+            relation=entry["relation"],
+            operations=tuple(entry["operations"]),
+            codes=tuple(entry["codes"]),
+            attacker=entry["needs"],
+        )
+        for entry in entries
+    ]

@@ -20,7 +20,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from catalogue import Planted, blind, planted
+from catalogue import Planted, blind, planted, shapes
 
 ONE_RUN = Path(__file__).with_name("one_run.py")
 TIME_LIMIT = 600
@@ -108,8 +108,8 @@ def parse(arguments: Sequence[str] | None) -> Arguments:
 def select(asked: Arguments) -> list[Planted]:
     """The planted leaks that are asked for."""
     wanted = asked.patterns or ("*",)
-    found = blind() if asked.blind else []
-    if not all(p.startswith("blind:") for p in wanted):
+    found = [*shapes(), *blind()] if asked.blind else shapes()
+    if not all(p.startswith(("blind:", "shapes:")) for p in wanted):
         found = planted() + found
         if asked.equivalents:
             found += planted("equivalent")
@@ -147,6 +147,7 @@ def measure(leak: Planted, twin: bool, asked: Arguments) -> Line:
             "only": None,
             "shrink": asked.shrink and not twin,
             "whole": twin,
+            "attacker": leak.attacker,
             "corpus": str(Path(scratch, "corpus")),
             "started": monotonic(),
         }

@@ -17,19 +17,24 @@ from tenantfuzz.corpus import load
 from tenantfuzz.errors import ToolError
 from tenantfuzz.events import CampaignFinished, FindingFound, FindingShrunk, Progress
 from tenantfuzz.findings import Finding
+from tenantfuzz.policies.configuration import Attacker
 from tenantfuzz.target import Target, find_target
 
 Job = dict[str, Any]  # JSON
 
 
-def target_with(folder: Path, extra: tuple[str, ...]) -> Target:
-    """The target in ``folder`` with further files behind its schema."""
+def target_with(folder: Path, extra: tuple[str, ...], attacker: str | None) -> Target:
+    """The target in ``folder`` with further files behind its schema, at another level if given."""
     target = find_target(folder)
     configuration = target.configuration
     section = configuration.target.model_copy(
         update={"sources": (*configuration.target.sources, *extra)}
     )
-    return replace(target, configuration=configuration.model_copy(update={"target": section}))
+    run = configuration.run
+    if attacker is not None:
+        run = run.model_copy(update={"attacker": Attacker(attacker)})
+    changed = configuration.model_copy(update={"target": section, "run": run})
+    return replace(target, configuration=changed)
 
 
 def expected(finding: Finding, job: Job) -> bool:
@@ -54,7 +59,9 @@ def run(job: Job) -> Job:
         corpus=Path(job["corpus"]) if job["shrink"] else None,
     )
     answer: Job = {"hit": None, "others": [], "shrunk": None, "status": None, "untested": []}
-    events = run_campaign(target_with(Path(job["folder"]), tuple(job["extra"])), options)
+    events = run_campaign(
+        target_with(Path(job["folder"]), tuple(job["extra"]), job.get("attacker")), options
+    )
     for event in events:
         match event:
             case Progress(checks=checks):

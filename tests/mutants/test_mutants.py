@@ -1,5 +1,6 @@
 """Planted leaks are found, and their correct twins are quiet."""
 
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import kill_table
 import one_run
 import pytest
-from catalogue import Planted, blind, entries, resolve, subject
+from catalogue import LEVELS, Planted, blind, entries, resolve, shapes, subject
 from mutant import Mutant
 from operators import all_mutants
 
@@ -56,6 +57,7 @@ def answer(
         "whole": twin,
         "corpus": None,
         "started": monotonic(),
+        "attacker": leak.attacker,
     }
     return one_run.run(job)
 
@@ -118,6 +120,39 @@ def test_the_small_targets(leak: Planted, twin: bool, tmp_path: Path) -> None:
         assert result["status"] == "clean"
     else:
         assert result["hit"] is not None, found_in(result)
+
+
+# One of each sort: a temporary table in the way, a rule that COPY goes around, TRUNCATE, what a
+# trigger leaves set, and a chain of three.
+FAST_SHAPES = (
+    "shapes:is-member-without-pg-temp",
+    "shapes:guard-without-search-path",
+    "shapes:imports-guarded-by-a-rule",
+    "shapes:notes-may-be-truncated",
+    "shapes:a-team-member-lends-its-identity",
+)
+
+
+@pytest.mark.parametrize(
+    "leak",
+    [
+        pytest.param(p, id=p.name, marks=[] if p.name in FAST_SHAPES else [pytest.mark.slow])
+        for p in shapes()
+    ],
+)
+def test_a_leak_shows_at_the_level_that_it_needs(leak: Planted, tmp_path: Path) -> None:
+    assert leak.attacker is not None
+    result = answer(leak, tmp_path)
+    assert result["hit"] is not None, found_in(result)
+    for lower in LEVELS[: LEVELS.index(leak.attacker)][-1:]:
+        assert found_in(answer(replace(leak, attacker=lower), tmp_path)) == []
+
+
+def test_the_schema_without_them_is_quiet_at_every_level(tmp_path: Path) -> None:
+    twin = replace(shapes()[0], attacker="sql")
+    result = answer(twin, tmp_path, twin=True)
+    assert found_in(result) == []
+    assert (result["status"], result["untested"]) == ("clean", [])
 
 
 def test_the_catalogue_names_what_operators_make(made: dict[str, Mutant]) -> None:

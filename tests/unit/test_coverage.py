@@ -19,7 +19,7 @@ from tenantfuzz.policies.structure import (
     RelationName,
     Role,
 )
-from tenantfuzz.wire import Failure
+from tenantfuzz.results import Failure
 
 ISSUES = RelationName("public", "issues")
 PLANS = RelationName("public", "plans")
