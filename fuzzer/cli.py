@@ -255,6 +255,8 @@ def run(
             changed_since=changed_since,
             structure=save_snapshot is not None,
         )
+        if save_snapshot in (report or ()):
+            raise ToolError(f"{save_snapshot} is named twice: for a report and a snapshot")
         if changed_since is not None and changed_since.exists():
             load_snapshot(changed_since)  # what is wrong with it is said before any work
         repeat = _command(

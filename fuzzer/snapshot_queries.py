@@ -22,6 +22,11 @@ def _of_extension(table: str, oid: str) -> str:
 
 
 _KIND = "CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::\"char\""
+# Defaults that are another value whenever the schema is loaded.
+_OTHERWISE_EACH_TIME = (
+    r"\m(now|\w+_timestamp|timeofday|random|gen_random\w*|uuid_generate\w*|uuidv[0-9]|nanoid"
+    r"|CURRENT_(DATE|TIME|TIMESTAMP)|LOCALTIME\w*)\M"
+)
 _SCHEMA = "pg_get_userbyid(n.nspowner), " + _acl("n.nspacl", "'n'", "n.nspowner")
 
 RELATIONS = f"""
@@ -46,7 +51,8 @@ SELECT a.attrelid AS relation, a.attname AS name,
                  a.attidentity, pg_get_expr(d.adbin, d.adrelid),
                  (SELECT o.collname FROM pg_collation o WHERE o.oid = a.attcollation)) AS text,
        CASE WHEN a.attacl IS NOT NULL THEN
-         {_acl("a.attacl", "'c'", "c.relowner")} END AS grants
+         {_acl("a.attacl", "'c'", "c.relowner")} END AS grants,
+       coalesce(pg_get_expr(d.adbin, d.adrelid) ~* '{_OTHERWISE_EACH_TIME}', false) AS passing
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE a.attrelid = ANY(%s) AND a.attnum > 0 AND NOT a.attisdropped

@@ -10,12 +10,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any
 
+import psycopg
+from psycopg import sql
 from psycopg.rows import dict_row
 
 from tenantfuzz import __version__
 from tenantfuzz import snapshot_queries as queries
 from tenantfuzz.policies.model import Model
-from tenantfuzz.policies.structure import RelationName
+from tenantfuzz.policies.structure import Relation, RelationKind, RelationName
 from tenantfuzz.preparation import Prepared, connect
 from tenantfuzz.snapshot import ANYTHING, Node, Part, Snapshot, digest
 
@@ -57,6 +59,7 @@ def read_snapshot(prepared: Prepared, *, strict: bool = False) -> Snapshot:
             # Names in definitions are to be qualified, whatever the path finds.
             ask("SELECT set_config('search_path', 'pg_catalog', true)")
             reader.read(ask)
+        reader.rows(connection, prepared.catalog.relations.values())
     reader.model(prepared.model)
     tested = {str(name): f"relation {name}" for name in prepared.catalog.relations}
     return Snapshot(
@@ -128,6 +131,7 @@ class _Reader:
         self._definers: dict[str, bool] = {}  # SECURITY DEFINER: whether policies bind the owner
         self.objects: dict[str, dict[Part, dict[str, str]]] = {}
         self._edges: dict[Node, set[Node | str]] = defaultdict(set)
+        self._passing: set[tuple[str, str]] = set()  # columns that differ at each loading
         self._adds: set[tuple[Node, Node | str]] = set()  # access that only inserts need
         self._keys: dict[tuple[str, int], str] = {}  # catalog and oid of whole objects
         self._nodes: dict[tuple[str, int], Node] = {}  # and of what belongs to one
@@ -244,6 +248,8 @@ class _Reader:
         for record in ask(queries.COLUMNS, oids):
             node = self._node_of(record["relation"], Part.DEFINITION)
             self._put(node, f"column {record['name']}", record["text"])
+            if record["passing"]:
+                self._passing.add((node.key, record["name"]))
             if record["grants"] is not None:
                 access = self._node_of(record["relation"], Part.ACCESS)
                 self._put(access, f"grants on column {record['name']}", record["grants"])
@@ -269,6 +275,25 @@ class _Reader:
         for record in ask(queries.DEFAULTS, oids):
             node = self._node_of(record["relation"], Part.DEFINITION)
             self._nodes["pg_attrdef", record["oid"]] = node
+
+    def rows(self, connection: psycopg.Connection[Any], relations: Iterable[Relation]) -> None:
+        """The rows that the schema itself inserts: policies may read them. Columns that are filled
+        with the time or by chance are left out, unless a statement says otherwise."""
+        for relation in relations:
+            key = f"relation {relation.name}"
+            if relation.kind is not RelationKind.TABLE or key not in self.objects:
+                continue
+            columns = [c.name for c in relation.columns if (key, c.name) not in self._passing]
+            row = sql.SQL("ROW({})::text").format(
+                sql.SQL(", ").join(sql.Identifier("t", c) for c in columns)
+            )
+            query = sql.SQL(
+                "SELECT count(*), md5(string_agg(x.line, ' ' ORDER BY x.line)) "
+                'FROM (SELECT {} COLLATE "C" AS line FROM ONLY {} AS t) AS x'
+            ).format(row, sql.Identifier(relation.name.schema, relation.name.name))
+            found = connection.execute(query).fetchone()
+            if found is not None and found[0]:
+                self._put(Node(key, Part.DEFINITION), "rows of the schema's own", found)
 
     def _node_of(self, oid: int, part: Part) -> Node:
         return Node(self._keys["pg_class", oid], part)

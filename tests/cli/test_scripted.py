@@ -108,6 +108,7 @@ def test_a_leak_is_told_saved_and_shown_again(folder: Path) -> None:
         ("clean", ["--report", "result.pdf"], 2),
         ("clean", ["--report", "nowhere/result.md"], 2),
         ("clean", ["--save-snapshot", "."], 2),
+        ("clean", ["--save-snapshot", "s.json", "--report", "s.json"], 2),
         ("clean", ["--fail-on", "severe"], 2),
         ("clean", ["--phase", "shrink"], 2),
     ],

@@ -1,6 +1,6 @@
 """Snapshots of a real schema: which relations are tested again after which change."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tenantfuzz.catalog import read_catalog
 from tenantfuzz.changes import select
 from tenantfuzz.events import Selection
 from tenantfuzz.preparation import Prepared, connect, prepare
-from tenantfuzz.snapshot import Snapshot, load_snapshot, save_snapshot
+from tenantfuzz.snapshot import Part, Snapshot, load_snapshot, save_snapshot
 from tenantfuzz.snapshot_reading import read_snapshot
 from tenantfuzz.target import find_target
 
@@ -138,6 +138,10 @@ def test_the_same_schema_is_the_same(prepared: Prepared, before: Snapshot, after
         ("ALTER TABLE plans ADD CHECK (id > 0)", {"plans", "odd"}),
         ("CREATE INDEX ON plans (name)", set()),
         ("COMMENT ON TABLE plans IS 'x'", set()),
+        # Rows that the schema itself makes.
+        ("INSERT INTO plans VALUES (1, 'free')", {"plans", "odd"}),
+        ("INSERT INTO members VALUES (NULL, 'u')",
+         {"members", "issues", "comments", "open_issues", "orgs", "odd"}),
         # A policy's function, by what it reads; and what is read by policies of that.
         (
             "ALTER POLICY own ON members USING (true)",
@@ -222,6 +226,34 @@ def test_what_concerns_everything(prepared: Prepared, after: Tested, sql: str, r
     finally:
         with connect(prepared.server, prepared.database) as connection:
             connection.execute("ALTER ROLE snapshot_app RESET ALL")
+
+
+def test_rows_that_hold_the_time_are_the_same_tomorrow(
+    prepared: Prepared, before: Snapshot
+) -> None:
+    """A schema that fills in the time is loaded at another time by each run."""
+
+    def objects(sql: str) -> Mapping[str, str]:
+        name = f"{prepared.database}_t"
+        prepared.server.create_database(name, template=prepared.pristine)
+        try:
+            with connect(prepared.server, name) as connection:
+                connection.execute(
+                    "CREATE TABLE timed (id int, at timestamptz DEFAULT now(), "
+                    "u uuid DEFAULT gen_random_uuid(), s varchar(9) DEFAULT 'a', "
+                    "n int GENERATED ALWAYS AS IDENTITY)"
+                )
+                connection.execute(sql.encode())
+                catalog = read_catalog(connection)
+            new = read_snapshot(replace(prepared, database=name, catalog=catalog))
+        finally:
+            prepared.server.drop_database(name)
+        return new.objects["relation public.timed"][Part.DEFINITION]
+
+    once = objects("INSERT INTO timed VALUES (1), (2)")
+    assert objects("INSERT INTO timed VALUES (2), (1)") != once  # n
+    assert objects("INSERT INTO timed VALUES (1), (2)") == once
+    assert objects("INSERT INTO timed (id, s) VALUES (1, 'a'), (2, 'b')") != once
 
 
 def test_the_file_holds_names_and_hashes_but_no_text(before: Snapshot, tmp_path: Path) -> None:
