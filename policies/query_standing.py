@@ -81,6 +81,9 @@ class _Judge:
         memberships = self.model.memberships
         if memberships is not None and reference.relation == memberships.relation:
             best = max(best, self._user(number, memberships.user))
+        owner = Place(number, ownership.column or "")
+        if owner in self.analysis.shared_null and not ownership.null_shared:
+            return best  # rows that belong to nobody come too
         if ownership.kind in (OwnershipKind.COLUMN, OwnershipKind.TENANTS) and ownership.column:
             best = max(best, self._tenant(number, ownership.column))
         elif ownership.kind in (OwnershipKind.USER, OwnershipKind.MEMBERS) and ownership.column:

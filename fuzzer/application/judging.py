@@ -186,6 +186,7 @@ class QueryJudge:
         )
         analysis = case.query.analysis
         named = analysis.written if analysis is not None else ()
+        crossed = False
         upserts = analysis.upserts if analysis is not None else False
         for relation, word in named or ((RelationName("query", case.query.name), "update"),):
             operation = Operation.UPDATE if word == "merge" else Operation(word)
@@ -195,9 +196,11 @@ class QueryJudge:
                 now = self._pointing(references, relation)
                 found = list(references.judge(written, case.caller, pointing[relation], now))
             for violation in found:
+                crossed = True
                 code = violation.code if violation.code in _NOT_OURS else "TF502"
                 yield replace(violation, code=code)
-        yield from self._copied(case, after)
+        if not crossed:
+            yield from self._copied(case, after)
 
     def _copied(self, case: "Case", after: Prediction) -> Iterator[Violation]:
         """Hidden values that now stand where the caller may read them."""

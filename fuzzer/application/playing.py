@@ -49,9 +49,10 @@ class ApplicationPlay:
                 continue
             query = self.application.queries[name]
             for parameter in query.assumed:
+                sign = "$" if parameter.isdigit() else ":"
                 yield (
                     name,
-                    f":{parameter} is taken for the caller's own tenant, because it is compared "
+                    f"{sign}{parameter} is taken for the caller's own tenant, because it is compared "
                     f"with the tenant column; if a request may choose it, give its type: "
                     f'params = {{ {parameter} = "text" }}',
                 )

@@ -113,7 +113,10 @@ class Containment:
                     yield violation
 
     def _family(self, relation: RelationName) -> frozenset[RelationName]:
-        """The relation with its ancestors and descendants: they hold the same rows."""
+        """The relation with its ancestors and descendants: they hold the same rows. A door that is
+        no relation (an application query) has none."""
+        if relation not in self.catalog.relations:
+            return frozenset()
         family = {relation}
         grown = True
         while grown:

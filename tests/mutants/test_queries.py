@@ -16,7 +16,6 @@ from tenantfuzz.target import find_target
 HERE = Path(__file__).parent
 TARGETS = HERE.parents[1] / "corpus" / "targets"
 PLANTED: list[dict[str, Any]] = tomllib.loads((HERE / "queries.toml").read_text())["query"]
-SLOW = [pytest.param("pinball", marks=pytest.mark.slow), "saas-guc"]
 KINDS = {"pinball": ["admin", "member"], "saas-guc": []}
 MARK = "app:"  # so that --only picks queries and no relation
 
@@ -49,7 +48,7 @@ def by_query(finished: CampaignFinished) -> Mapping[str, set[tuple[str, tuple[st
     return found
 
 
-@pytest.mark.parametrize("target", SLOW)
+@pytest.mark.parametrize("target", KINDS)
 def test_every_leaking_query_is_found_and_blamed_on_the_right_table(target: str) -> None:
     found = by_query(run(target, "leak"))
     wrong = {}
@@ -62,7 +61,7 @@ def test_every_leaking_query_is_found_and_blamed_on_the_right_table(target: str)
     assert wrong == {}
 
 
-@pytest.mark.parametrize("target", SLOW)
+@pytest.mark.parametrize("target", KINDS)
 def test_every_correct_twin_is_quiet_and_covered(target: str) -> None:
     finished = run(target, "twin")
     assert by_query(finished) == {}
