@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from catalogue import Planted, blind, entries, resolve, subject
+from catalogue import Planted, blind, entries, resolve, shapes, subject
 from mutant import Mutant
 from operators import all_mutants
 
@@ -20,7 +20,7 @@ from tenantfuzz.target import find_target
 pytestmark = pytest.mark.slow
 
 Twin = Callable[[Path, str | None], Snapshot]
-FILES = {leak.name: leak for leak in blind()}
+FILES = {leak.name: leak for leak in (*blind(), *shapes())}
 
 
 @pytest.fixture(scope="module")
