@@ -82,11 +82,12 @@ class IdentitySearch:
         role = self._role(cast)
         found = meanings(self.readings, self.evidence, self.around, people)
         mechanism = mechanism_of(found, self.preset.settings, role)
-        if mechanism.role_is_tenant and not holds(self.given, ("identity", "role")):
+        if mechanism.role is not None and not holds(self.given, ("identity", "role")):
             self.guesses = [g for g in self.guesses if g.path != ("identity", "role")]
             self.questions = [q for q in self.questions if q.path != ("identity", "role")]
-            reason = "policies compare the tenant's column with the role"
-            self._guess(("identity", "role"), "{tenant.id}", reason)
+            reason = "policies compare a column with the role"
+            self._guess(("identity", "role"), mechanism.role, reason)
+            self._gateway()
         for setting, value in mechanism.settings.items():
             confidence = Confidence.LIKELY if setting in mechanism.unsure else Confidence.SURE
             reason = mechanism.reasons.get(setting, "policies read it")
@@ -107,11 +108,21 @@ class IdentitySearch:
             tuple(self.guesses), tuple(self.questions), tuple(dict.fromkeys(self.remarks))
         )
 
+    def _gateway(self) -> None:
+        """The login that switches to the roles of tenants, where only one can be meant."""
+        logins = [
+            role.name
+            for role in self.around.catalog.roles.values()
+            if role.login and not role.inherit and not role.superuser
+        ]
+        if len(logins) == 1 and not any(g.path == ("identity", "login") for g in self.guesses):
+            self._guess(("identity", "login"), logins[0], "it inherits nothing, so it switches")
+
     def _mechanism_is_known(self, mechanism: Mechanism, people: People) -> None:
         """Without a way in which the session learns who asks, nothing can be tested."""
         path = ("identity", "settings")
         named = mechanism.names_tenant or mechanism.names_user or mechanism.settings
-        if named or mechanism.role_is_tenant or holds(self.given, path):
+        if named or mechanism.role is not None or holds(self.given, path):
             return
         if any(k in self.preset.settings for k in ("request.jwt.claims",)) and people.joining:
             return

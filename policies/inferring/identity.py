@@ -54,7 +54,7 @@ class Mechanism:
     names_user: bool = False
     signed: bool = False  # the tenant comes in a claim that the caller cannot change
     header: bool = False  # the tenant comes in a header
-    role_is_tenant: bool = False
+    role: str | None = None  # the template of a role that is a tenant's own
 
 
 def meanings(
@@ -173,7 +173,8 @@ def mechanism_of(
             mechanism.header |= source.setting in _HEADERS
         mechanism.names_user |= meaning.word in ("user", "membership")
         if source.setting == ROLE:
-            mechanism.role_is_tenant |= meaning.word == "tenant"
+            if meaning.word in ("tenant", "user", "membership"):
+                mechanism.role = value if mechanism.role in (None, value) else None
             continue
         if meaning.query is not None and not source.path:
             mechanism.settings[source.setting] = {"sql": meaning.query}

@@ -172,7 +172,7 @@ class _Inferrer:
     def _tenants_by_value(self, proposals: list[Proposal]) -> None:
         """Where no table holds the tenants, they are what stands in the tenant columns."""
         path = ("tenancy", "tenants")
-        stray = stray_columns(self.around)
+        stray = stray_columns(self.around) or self._decided_columns()
         ranked = sorted(stray, key=lambda c: (-len(stray[c]), c))
         if not ranked:
             if proposals:
@@ -203,6 +203,22 @@ class _Inferrer:
             ("tenancy", "column"), column, f"{len(relations)} relations have it", confidence
         )
 
+    def _decided_columns(self) -> dict[str, list[RelationName]]:
+        """Columns of one name that most tables have, that lead nowhere, and that the session
+        decides about: whatever their name says, they hold the tenant."""
+        found: dict[str, list[RelationName]] = {}
+        pointing = {(p.relation, p.column) for p in self.around.pointers}
+        for name, relation in self.around.tables.items():
+            for column in relation.columns:
+                if (name, column.name) not in pointing:
+                    found.setdefault(column.name, []).append(name)
+        return {
+            column: names
+            for column, names in found.items()
+            if 2 * len(names) > len(self.around.tables)
+            and sum(self.evidence.compared(Place(n, column)) for n in names) * 2 > len(names)
+        }
+
     def _roles_as_tenants(self, column: str, relations: list[RelationName]) -> list[str] | None:
         """The names of the roles, where each tenant has one of its own."""
         by_role = any(
@@ -212,7 +228,9 @@ class _Inferrer:
         )
         if not by_role:
             return None
-        names = [a.role for a in cast_roles(self.around).acting]
+        acting = [self.catalog.roles[a.role] for a in cast_roles(self.around).acting]
+        lent = {name for role in acting for name in role.inherits_from}
+        names = [role.name for role in acting if role.name not in lent]
         return names if len(names) > 1 else None
 
     def _memberships(

@@ -10,6 +10,7 @@ from tenantfuzz.policies.inferring.guesses import Confidence, Guess, Question
 from tenantfuzz.policies.inferring.pointers import Pointer, Surroundings, display
 from tenantfuzz.policies.inferring.readings import Place, Reading
 from tenantfuzz.policies.inferring.roles import reaches
+from tenantfuzz.policies.inferring.widening import parents, widened
 from tenantfuzz.policies.inferring.words import (
     CATALOGUE_WORDS,
     SECRET_WORDS,
@@ -25,6 +26,7 @@ from tenantfuzz.policies.quoting import readable_identifier
 from tenantfuzz.policies.structure import Operation, Relation, RelationName, Role
 from tenantfuzz.policies.ways import References, read_reference
 
+_LONGEST = 160
 _NOT_OWNED = (OwnershipKind.SHARED, OwnershipKind.PRIVATE, OwnershipKind.UNCLASSIFIED)
 _WRITES = (Operation.INSERT, Operation.UPDATE, Operation.DELETE)
 
@@ -103,7 +105,7 @@ class OwnerSearch:
         self._ways()
         for relation in self._open():
             self._unknown(relation)
-        self._public()
+        self._widened()
         return Owners(
             tuple(self._guesses), tuple(self._questions), self._spread(), self._classified()
         )
@@ -321,25 +323,45 @@ class OwnerSearch:
             text = "nothing says whose its rows are: no tenant column, no way to an owner"
             self._ask(relation, text, ["shared", "private"])
 
-    def _public(self) -> None:
-        """Rows that policies show to everybody: whether that is meant, only a person can say."""
+    def _widened(self) -> None:
+        """Rows that policies mean to show to others: whether that is so, only a person can say."""
         ownership = self._classified()
+        marks = self._known.landmarks
+        landmarks = {m.name for m in (marks.users,) if m is not None}
+        if marks.memberships is not None:
+            landmarks.add(marks.memberships.relation)
+        tree = next(
+            (
+                p.column
+                for p in (self._around.to(marks.tenants.name) if marks.tenants is not None else ())
+                if p.relation == p.target
+            ),
+            None,
+        )
         for name, relation in self._around.tables.items():
-            found = [p for r in self._readings if r.relation == name for p in r.public]
-            if not found or name in self._doubts or ownership[name].kind in _NOT_OWNED:
+            owner = ownership[name].column
+            if name in self._doubts or ownership[name].kind in _NOT_OWNED:
                 continue
-            parts = dict.fromkeys(found)
-            shown = " OR ".join(p.sql if len(parts) == 1 else f"({p.sql})" for p in parts)
-            text = f"a policy shows rows of {name} to everybody where {shown}: is that meant?"
+            above = parents(self._around, name) - (landmarks - {name})
+            columns = {n: ownership[n].column for n in above if n in ownership}
+            found = widened(
+                (a for r in self._readings if r.relation == name for a in r.alternatives),
+                owners=frozenset(Place(n, c) for n, c in columns.items() if c is not None),
+                usual=above | landmarks,
+                tree=tree,
+            )
+            if not found:
+                continue
+            shown = " OR ".join(a.sql if len(found) == 1 else f"({a.sql})" for a in found)
+            short = shown if len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"
+            text = f"a policy shows rows of {name} to others where {short}: is that meant?"
             self._doubts[name] = text
             predicate = "…"
-            owner = ownership[name].column
-            if owner is not None and all(part.plain for part in parts):
+            if owner is not None and all(a.plain and not a.asks for a in found):
                 column = f"{readable_identifier(name.name)}.{readable_identifier(owner)}"
                 predicate = f"{column} = :tenant OR ({shown})"
-            candidates = ({"select": {"any": predicate}},)
             path = ("access", "*", self._display(relation))
-            self._questions.append(Question(path, text, candidates))
+            self._questions.append(Question(path, text, ({"select": {"any": predicate}},)))
 
     def _is_catalogue(self, relation: Relation) -> tuple[str, Confidence] | None:
         around = self._around

@@ -54,11 +54,25 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
-class Public:
-    """A condition on what is public; ``plain``: it reads the row's own columns and nothing else."""
+class Alternative:
+    """One of the reasons for which a permissive policy shows a row: an operand of its OR.
+
+    ``plain``: it reads the row's own columns and nothing else; ``picks``: it picks rows by a value
+    that they have; ``asks``: it depends on who asks; ``opens``: inside, it has an alternative of
+    its own that speaks of what is public. ``spoken`` are the words of its columns and constants,
+    ``columns`` the columns, ``relations`` what its queries read, ``decided`` the columns that the
+    session decides about.
+    """
 
     sql: str
     plain: bool
+    picks: bool
+    asks: bool
+    opens: bool
+    spoken: frozenset[str]
+    columns: frozenset[str]
+    relations: frozenset[RelationName]
+    decided: frozenset[Place]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +81,7 @@ class Reading:
 
     ``lookups`` are columns of the policy's relation that are compared with what a query finds in a
     column of another relation; ``shows_null`` are columns whose rows without a value the policy
-    shows, whoever asks; ``public`` are conditions on what is public, not on who asks.
+    shows, whoever asks; ``alternatives`` are why it shows rows, where it does.
     """
 
     relation: RelationName
@@ -77,5 +91,5 @@ class Reading:
     lookups: tuple[tuple[str, Place], ...] = ()
     conditions: tuple[Condition, ...] = ()
     shows_null: frozenset[str] = frozenset()
-    public: tuple[Public, ...] = ()
+    alternatives: tuple[Alternative, ...] = ()
     constants: tuple[tuple[Source, str], ...] = ()

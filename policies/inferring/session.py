@@ -15,10 +15,10 @@ from sqlglot.errors import SqlglotError
 from tenantfuzz.policies.inferring.bodies import body_of, parameter_names
 from tenantfuzz.policies.inferring.readings import (
     ROLE,
+    Alternative,
     Condition,
     Match,
     Place,
-    Public,
     Reading,
     Source,
 )
@@ -29,6 +29,7 @@ from tenantfuzz.policies.structure import (
     Operation,
     Policy,
     Relation,
+    RelationName,
 )
 
 _SETTING = re.compile(r"current_setting\(\s*'([^']+)'", re.IGNORECASE)
@@ -50,6 +51,9 @@ class _Found:
     values: set[Source | Place] = field(default_factory=set)
     parameters: list[tuple[int, Place]] = field(default_factory=list)
     spoken: set[str] = field(default_factory=set)
+    columns: set[str] = field(default_factory=set)
+    relations: set[RelationName] = field(default_factory=set)
+    opens: bool = False
 
     def add(self, other: "_Found") -> None:
         self.matches += other.matches
@@ -58,6 +62,9 @@ class _Found:
         self.conditions += other.conditions
         self.constants += other.constants
         self.spoken |= other.spoken
+        self.columns |= other.columns
+        self.relations |= other.relations
+        self.opens |= other.opens
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +108,7 @@ class _Reader:
     def policy(self, relation: Relation, policy: Policy) -> Reading:
         found = _Found()
         nulls: set[str] = set()
-        public: list[Public] = []
+        alternatives: list[Alternative] = []
         for text in filter(None, (policy.using, policy.check)):
             tree = parsed(text)
             if tree is None:
@@ -113,7 +120,7 @@ class _Reader:
             nulls |= _shown_nulls(tree)
             shows = policy.permissive and policy.applies_to(Operation.SELECT)
             if shows and text == policy.using:
-                public += self._public(tree, scope)
+                alternatives += self._alternatives(tree, scope)
         return Reading(
             relation.name,
             policy.name,
@@ -128,23 +135,29 @@ class _Reader:
             ),
             tuple(dict.fromkeys(found.conditions)),
             frozenset(nulls),
-            tuple(public),
+            tuple(alternatives),
             tuple(dict.fromkeys(found.constants)),
         )
 
-    def _public(self, tree: exp.Expression, scope: _Scope) -> Iterator[Public]:
-        """The alternatives of a policy that ask what is public and not who asks."""
+    def _alternatives(self, tree: exp.Expression, scope: _Scope) -> Iterator[Alternative]:
+        """The operands of a policy's OR, each by itself."""
         for part in _disjuncts(tree):
             found = _Found()
             self._walk(part, scope, found, 0)
-            spoken = {word for name in found.spoken for word in words(name)}
-            if not found.sources and spoken & PUBLIC_WORDS:
-                part = part.copy()
-                for cast in list(part.find_all(exp.Cast)):
-                    if isinstance(cast.this, exp.Literal):
-                        cast.replace(cast.this)  # the catalog writes types that nobody needs
-                calls = part.find(exp.Anonymous, exp.Select) is not None
-                yield Public(_unwrapped(part).sql(dialect="postgres"), plain=not calls)
+            asked = {m.place.relation for m in found.matches}
+            decided = {m.place for m in found.matches}
+            decided |= {own for own, other in found.lookups if other.relation in asked}
+            yield Alternative(
+                _readable(part),
+                part.find(exp.Anonymous, exp.Select) is None,
+                any(_picks(condition) for condition in _conjuncts(part)),
+                bool(found.sources),
+                found.opens,
+                frozenset(word for name in found.spoken for word in words(name)),
+                frozenset(found.columns),
+                frozenset(found.relations),
+                frozenset(decided),
+            )
 
     def sources_of(self, text: str) -> Iterator[Source]:
         tree = parsed(text)
@@ -156,7 +169,9 @@ class _Reader:
 
     def _walk(self, node: exp.Expression, scope: _Scope, found: _Found, depth: int) -> None:
         if isinstance(node, exp.Select):
-            scope = self._inside(node, scope)
+            inner = self._inside(node, scope)
+            found.relations |= {r.name for _, r in inner.tables[: -len(scope.tables) or None]}
+            scope = inner
             self._conditions(node, scope, found)
         elif isinstance(node, exp.EQ | exp.NullSafeEQ):
             self._compare(node.this, node.expression, scope, found, depth)
@@ -164,6 +179,8 @@ class _Reader:
             query = node.args.get("query")
             for option in [query] if query is not None else node.expressions:
                 self._compare(node.this, option, scope, found, depth)
+        elif isinstance(node, exp.Or) and not isinstance(node.parent, exp.Or):
+            self._open(node, scope, found, depth)
         elif isinstance(node, exp.JSONBContainsTopKey):
             self._compare(node.expression, node.this, scope, found, depth, plural="keys")
         elif isinstance(node, exp.ArrayContainsAll):
@@ -171,8 +188,21 @@ class _Reader:
         self._values_at(node, scope, found, depth)
         if isinstance(node, exp.Column) or (isinstance(node, exp.Literal) and node.is_string):
             found.spoken.add(node.name)
+        if isinstance(node, exp.Column):
+            found.columns.add(node.name)
         for child in node.iter_expressions():
             self._walk(child, scope, found, depth)
+
+    def _open(self, node: exp.Or, scope: _Scope, found: _Found, depth: int) -> None:
+        """Notes whether one operand speaks of what is public while another asks who it is."""
+        asking = public = False
+        for part in _disjuncts(node):
+            inner = _Found()
+            self._walk(part, scope, inner, depth)
+            spoken = {word for name in inner.spoken for word in words(name)}
+            asking |= bool(inner.sources)
+            public |= not inner.sources and bool(spoken & PUBLIC_WORDS)
+        found.opens |= asking and public
 
     def _values_at(self, node: exp.Expression, scope: _Scope, found: _Found, depth: int) -> None:
         """Notes what a call reads, wherever it stands."""
@@ -474,6 +504,29 @@ def _conjuncts(tree: exp.Expression | None) -> Iterator[exp.Expression]:
         yield from _conjuncts(tree.expression)
     else:
         yield tree
+
+
+def _readable(part: exp.Expression) -> str:
+    """A condition without the types that the catalog writes behind every constant."""
+    part = _unwrapped(part).copy()
+    for cast in list(part.find_all(exp.Cast)):
+        if isinstance(cast.this, exp.Literal):
+            cast.replace(cast.this)
+    return part.sql(dialect="postgres")
+
+
+def _picks(condition: exp.Expression) -> bool:
+    """Whether a condition picks rows that have a value: ``kind = 'logo'``, ``is_open``."""
+    match condition:
+        case exp.Column():
+            return True
+        case exp.EQ():
+            sides = {type(_stripped(condition.this)), type(_stripped(condition.expression))}
+            return exp.Column in sides and bool(sides & {exp.Literal, exp.Boolean})
+        case exp.In():
+            listed = all(isinstance(_stripped(e), exp.Literal) for e in condition.expressions)
+            return bool(condition.expressions) and listed
+    return False
 
 
 def _disjuncts(tree: exp.Expression) -> Iterator[exp.Expression]:

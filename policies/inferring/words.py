@@ -95,6 +95,9 @@ PUBLIC_WORDS = frozenset(
 )  # fmt: skip
 """Words of conditions by which rows are meant for everybody."""
 
+PLATFORM_WORDS = frozenset({"platform", "superadmin", "superuser", "sysadmin", "root", "god"})
+"""Words of flags that lift somebody above all tenants."""
+
 SECRET_WORDS = frozenset(
     {
         "tenant", "organization", "workspace", "company", "account", "team", "user", "person",

@@ -76,7 +76,7 @@ def test_every_command_is_known() -> None:
     """No console line escapes the tests below."""
     others = [c for c in commands() if c not in COMMANDS and c not in VERBS]
     assert others == ["pip install '.[embedded]'"]
-    assert len(COMMANDS) == 10
+    assert len(COMMANDS) == 12
     assert len(SHOWN) == 3
 
 
