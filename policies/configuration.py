@@ -231,16 +231,23 @@ class Query(Section):
 
 
 class Adapter(Section):
-    """``[[adapters]]``: application code, as a command or as ``python = "module:function"``."""
+    """``[[adapters]]``: application code, as a command, as a function in Python (``python``) or as
+    one that scopes queries (``scoping``, which ``takes`` text or a tree). ``params`` and ``kinds``
+    are as for queries."""
 
     name: Text
     command: Texts = ()
     python: Text | None = None
+    scoping: Text | None = None
+    takes: Literal["sql", "sqlglot", "sqlalchemy"] = "sql"
+    actor: Literal["service", "principal", "both"] = Field(default="service", alias="as")
+    params: Mapping[str, Parameter] = Field(default_factory=dict)
+    kinds: OneOrMore = ()
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        if bool(self.command) == bool(self.python):
-            raise ValueError("expected either 'command' or 'python'")
+        if sum(map(bool, (self.command, self.python, self.scoping))) != 1:
+            raise ValueError("expected one of 'command', 'python' or 'scoping'")
         return self
 
 
