@@ -12,6 +12,7 @@ from tenantfuzz.assumptions import assume, is_silent
 from tenantfuzz.catalog import read_catalog
 from tenantfuzz.engines import Server, open_engine, scratch_name
 from tenantfuzz.errors import ToolError
+from tenantfuzz.lending import LentConnection
 from tenantfuzz.live.copying import Structure, copy_structure, read_structure, rows_note
 from tenantfuzz.live.platforms import platform_of
 from tenantfuzz.live.pruning import prune
@@ -107,7 +108,7 @@ def is_deferrable(catalog: Catalog) -> bool:
 def connect(server: Server, database: str) -> psycopg.Connection[Any]:
     """A connection of the trusted role, in autocommit: transactions are the caller's business."""
     try:
-        return psycopg.connect(server.conninfo(database), autocommit=True)
+        return LentConnection.connect(server.conninfo(database), autocommit=True)
     except psycopg.OperationalError as error:
         raise ToolError(
             f"cannot connect to the scratch database {database}: {str(error).strip()}",

@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
+from tenantfuzz.application.adapters import whole_application
 from tenantfuzz.application.judging import QueryJudge
-from tenantfuzz.application.queries import Application, read_application
+from tenantfuzz.application.queries import Application
 from tenantfuzz.counterexample import Witness
 from tenantfuzz.findings import Finding
 from tenantfuzz.judge import Judge, Verdict
@@ -54,7 +55,7 @@ class Trial:
     def application(self) -> Application:
         """The application of the target, read once."""
         if self._application is None:
-            self._application = read_application(self._prepared)
+            self._application = whole_application(self._prepared)
         return self._application
 
     def _of_query(

@@ -7,7 +7,7 @@ their query, the condition of an outer join for its optional side only, the arms
 they agree; what stands inside EXISTS and IN also for the query around it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import sqlglot
 from sqlglot import exp
@@ -31,8 +31,13 @@ _QUERIES = (exp.Select, exp.SetOperation)
 _WRITES = (exp.Insert, exp.Update, exp.Delete, exp.Merge)
 
 
-def analyse(text: QueryText, catalog: Catalog) -> QueryAnalysis | None:
-    """The analysis, or None where sqlglot does not understand the query."""
+def analyse(
+    text: QueryText, catalog: Catalog, known: Mapping[str, str] | None = None
+) -> QueryAnalysis | None:
+    """The analysis, or None where sqlglot does not understand the query.
+
+    ``known`` are values that count as inputs of that name where the query holds them as literals.
+    """
     try:
         # Parsed, never run.
         trees = sqlglot.parse(text.indexed(), dialect="postgres")
@@ -41,12 +46,13 @@ def analyse(text: QueryText, catalog: Catalog) -> QueryAnalysis | None:
     tree = trees[0] if len(trees) == 1 else None
     if not isinstance(tree, (*_QUERIES, *_WRITES, exp.Subquery)):
         return None
-    return _Analyst(catalog, text.names).analyse(tree)
+    return _Analyst(catalog, text.names, known or {}).analyse(tree)
 
 
 class _Analyst:
-    def __init__(self, catalog: Catalog, names: Sequence[str]) -> None:
+    def __init__(self, catalog: Catalog, names: Sequence[str], known: Mapping[str, str]) -> None:
         self.catalog = catalog
+        self.known = known
         self.names = names
         self.references: list[Reference] = []
         self.equalities: list[Equality] = []
@@ -443,6 +449,8 @@ class _Analyst:
             return self._column(node, scope)
         if isinstance(node, exp.Placeholder):
             return [Input(self._name(node))]
+        if isinstance(node, exp.Literal) and str(node.this) in self.known:
+            return [Input(self.known[str(node.this)])]
         if isinstance(node, exp.Nullif):
             return self._terms(node.this, scope)
         if isinstance(node, exp.Subquery) and isinstance(node.this, exp.Select):

@@ -1,7 +1,7 @@
 """Answers of application queries: what one run gave and left behind, and when two are the same."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -20,6 +20,10 @@ _PLANNERS = (
     ("enable_mergejoin", "enable_nestloop", "enable_indexscan", "enable_bitmapscan"),
 )
 _CANCELLED = frozenset({"57014", "25P02", "26000"})
+
+
+Perform = Callable[[], Outcome]
+"""Does something on the stage, and leaves what it did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,24 +77,24 @@ def _spelled(row: RawRow) -> tuple[bytes | None, ...]:
     return tuple(None if value is None else bytes(sorted(value)) for value in row)
 
 
-def answer_of(stage: Stage, caller: Principal, actor: Principal, sql: str) -> Answer:
-    """Runs one statement as ``actor`` and undoes it; what it left is what ``caller`` sees of it."""
+def answer_of(stage: Stage, caller: Principal, perform: Perform) -> Answer:
+    """Performs one call and undoes it; what it left is what ``caller`` sees of it."""
     with undone(stage):
         earlier = stage.touches()
-        outcome = stage.act(actor, sql)
+        outcome = perform()
         wrote = stage.touches() != earlier
         if not wrote or outcome.failure is not None:
             return Answer(outcome, Counter(), wrote)
         after = stage.state()
-    return Answer(outcome, _left(stage, caller, actor, sql, after), wrote=True)
+    return Answer(outcome, _left(stage, caller, perform, after), wrote=True)
 
 
 def _left(
-    stage: Stage, caller: Principal, actor: Principal, sql: str, after: State
+    stage: Stage, caller: Principal, perform: Perform, after: State
 ) -> Counter[tuple[RelationName, str]]:
     before = stage.state()
     with undone(stage):
-        stage.act(actor, sql)
+        perform()
         now = stage.prediction(after)
         return Counter(
             (c.relation, c.after.text)
@@ -119,13 +123,13 @@ def world_with(stage: Stage, statements: Sequence[str]) -> Iterator[bool]:
 
 
 def steady(
-    stage: Stage, caller: Principal, actor: Principal, sql: str, answer: Answer, *, unordered: bool
+    stage: Stage, caller: Principal, perform: Perform, answer: Answer, *, unordered: bool
 ) -> bool:
     """Whether the same comes back once more, under other plans, and with the rows stored in
     another order: what does not is decided by chance or by physical order."""
 
     def again() -> bool:
-        return agree(answer, answer_of(stage, caller, actor, sql), unordered=unordered)
+        return agree(answer, answer_of(stage, caller, perform), unordered=unordered)
 
     if not again():
         return False

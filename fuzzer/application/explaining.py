@@ -2,72 +2,28 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from tenantfuzz.application.answers import Answer, agree, answer_of, world_with
-from tenantfuzz.application.queries import LiveQuery
+from tenantfuzz.application.calls import Case
 from tenantfuzz.codes import named_kind, severity, title
 from tenantfuzz.explaining import summary
 from tenantfuzz.findings import Finding
 from tenantfuzz.identity import readable_identity
 from tenantfuzz.oracles.violation import Violation
 from tenantfuzz.policies.predictions import owners_of
-from tenantfuzz.policies.principals import Principal
 from tenantfuzz.policies.query_parts import Reference
 from tenantfuzz.policies.query_standing import Mend, Standing, all_mended, mends
-from tenantfuzz.policies.query_text import QueryText
 from tenantfuzz.policies.quoting import literal
 from tenantfuzz.row_text import readable_row
-from tenantfuzz.strategies.arguments import Arguments
-
-if TYPE_CHECKING:
-    from tenantfuzz.application.judging import QueryJudge
 
 _MOST_TRIED = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One call: the query (or ``text`` in place of its own), who calls, and as whom it runs."""
-
-    query: LiveQuery
-    caller: Principal
-    actor: Principal
-    arguments: Arguments
-    judge: "QueryJudge"
-    text: QueryText | None = None
-
-    @property
-    def sql(self) -> str:
-        """The statement, with its arguments."""
-        return self.query.bound(self.caller, self.arguments, self.text)
-
-    @property
-    def unordered(self) -> bool:
-        """Whether an aggregate of the query collects values in no order."""
-        return self.query.analysis is not None and self.query.analysis.unordered
-
-    @property
-    def conflicts(self) -> bool:
-        """Whether the statement may find a key taken and go on."""
-        return self.query.analysis is not None and self.query.analysis.upserts
-
-    def loose(self) -> list[Reference]:
-        """The references that nothing ties to the caller, then those tied by a key alone."""
-        analysis = self.query.analysis
-        if analysis is None:
-            return []
-        standing = self.query.standing
-        order = sorted(analysis.references, key=lambda r: standing[r.number])
-        return [r for r in order if standing[r.number] <= Standing.KEYED]
-
-
 def explained(case: Case, violation: Violation, answer: Answer) -> Finding:
     """The finding for a violation: culprits, the reason, and a mend that was tried out."""
-    query = case.query
     mended = _mend(case, violation)
     culprits = _culprits(case, violation, mended)
-    labels = tuple(r.label for r in culprits) or (query.name,)
+    labels = tuple(r.label for r in culprits) or (_door(case),)
     sentences = [_what(case, violation), *_reasons(case, culprits), *_as_principal(case, violation)]
     relation = case.judge.stage.catalog.relations.get(violation.relation)
     names = [c.name for c in relation.columns] if relation is not None else []
@@ -76,7 +32,7 @@ def explained(case: Case, violation: Violation, answer: Answer) -> Finding:
         code=violation.code,
         severity=severity(violation.code),
         title=_title(case, violation),
-        relation=query.name,
+        relation=_door(case),
         operation="query",
         principal=replace(summary(case.caller), role=case.actor.acting_role or ""),
         owner_tenants=owners_of(violation.rows),
@@ -91,8 +47,12 @@ def explained(case: Case, violation: Violation, answer: Answer) -> Finding:
 
 def _title(case: Case, violation: Violation) -> str:
     if violation.note and violation.code == "TF501":
-        return f"the answer of the query {case.query.name} depends on rows of another tenant"
-    return title(violation.code, relation=case.query.name, kind=case.caller.kind)
+        return f"the answer of the query {_door(case)} depends on rows of another tenant"
+    return title(violation.code, relation=_door(case), kind=case.caller.kind)
+
+
+def _door(case: Case) -> str:
+    return case.query.door or case.query.name
 
 
 def _what(case: Case, violation: Violation) -> str:
@@ -128,7 +88,7 @@ def _as_principal(case: Case, violation: Violation) -> Iterator[str]:
     if case.actor == case.caller or violation.code == "TF503" or not case.caller.acting_role:
         return
     stage = case.judge.stage
-    answer = answer_of(stage, case.caller, case.caller, case.sql)
+    answer = answer_of(stage, case.caller, replace(case, actor=case.caller).perform)
     under = Case(case.query, case.caller, case.caller, case.arguments, case.judge, case.text)
     failure = answer.outcome.failure
     if failure is not None:
@@ -153,7 +113,13 @@ class Tried:
 
 def _mend(case: Case, violation: Violation) -> Tried | None:
     analysis = case.query.analysis
-    if analysis is None or case.text is not None or violation.code not in ("TF501", "TF502"):
+    scoped = case.query.door != ""  # by code, which no condition here would change
+    if (
+        analysis is None
+        or scoped
+        or case.text is not None
+        or violation.code not in ("TF501", "TF502")
+    ):
         return None
     query = case.query
     tenant, user = query.tenant_name, query.user_name
@@ -200,8 +166,8 @@ def _same_without_strangers(case: Case, mended: Case) -> bool:
     with world_with(stage, stage.cut().statements(gone)) as done:
         if not done:
             return False
-        one = answer_of(stage, case.caller, case.actor, case.sql)
-        other = answer_of(stage, case.caller, case.actor, mended.sql)
+        one = answer_of(stage, case.caller, case.perform)
+        other = answer_of(stage, case.caller, mended.perform)
         return agree(one, other, unordered=case.unordered)
 
 
@@ -211,7 +177,7 @@ def _culprits(case: Case, violation: Violation, mended: Tried | None) -> tuple[R
     analysis = case.query.analysis
     if analysis is None:
         return ()
-    if violation.code in ("TF401", "TF402", "TF205"):
+    if case.query.door or violation.code in ("TF401", "TF402", "TF205"):
         return tuple(r for r in analysis.references if r.relation == violation.relation)[:1]
     if violation.code == "TF503":
         return ()
@@ -231,6 +197,11 @@ def _advice(case: Case, violation: Violation, mended: Tried | None) -> str:
             f"Let the query follow the rules for {case.caller.kind} on {violation.relation}; or, "
             'if such members cannot call it, say who can: kinds = ["…"].'
         )
+    if case.query.door:
+        labels = ", ".join(r.label for r in _culprits(case, violation, None))
+        return f"Let {case.query.door} scope {labels or 'every table'} too, and not the root alone."
+    if case.query.function is not None:
+        return "Compare the tenant at every table that the function reads or writes."
     if mended is None:
         return "Compare the tenant at every table of the query."
     parts = [f"add {m.place}: AND {m.condition}" for m in mended.conditions]
@@ -247,4 +218,5 @@ def _statements(case: Case) -> tuple[str, ...]:
     named = "".join(
         f"-- {'$' if name.isdigit() else ':'}{name} = {literal(values[name])}\n" for name in used
     )
-    return (*lines, f"{named}{case.sql};")
+    end = "" if case.query.function is not None else ";"
+    return (*lines, f"{named}{case.sql}{end}")

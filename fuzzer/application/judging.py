@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from tenantfuzz.application.answers import Answer, agree, answer_of, steady, undone, world_with
-from tenantfuzz.application.explaining import Case, explained
+from tenantfuzz.application.calls import Case
+from tenantfuzz.application.explaining import explained
 from tenantfuzz.application.hidden import Hidden, Rows
 from tenantfuzz.application.queries import Application, LiveQuery
 from tenantfuzz.application.shifting import Shift
@@ -70,6 +71,7 @@ class QueryJudge:
         query = self.application.queries.get(step.relation.name)
         if query is None:
             return Verdict((), ())
+        query = query.for_caller(principal)
         arguments = dict(step.arguments)
         findings: dict[str, Finding] = {}
         leaked: dict[str, tuple[RelationName, frozenset[Key]]] = {}
@@ -92,7 +94,7 @@ class QueryJudge:
                 leaked[finding.fingerprint] = (violation.relation, violation.keys)
         return Verdict(tuple(findings.values()), tuple(outcomes), (), leaked)
 
-    def look(self, case: "Case", *, cuts: bool = True) -> tuple[Answer, list[Violation]]:
+    def look(self, case: Case, *, cuts: bool = True) -> tuple[Answer, list[Violation]]:
         """What the call gave, and all that is wrong with it."""
         found, answer = self._here(case)
         if not found and cuts and not answer.no_verdict:
@@ -101,7 +103,7 @@ class QueryJudge:
 
     # In this world
 
-    def _here(self, case: "Case") -> tuple[list[Violation], Answer]:
+    def _here(self, case: Case) -> tuple[list[Violation], Answer]:
         stage = self.stage
         analysis = case.query.analysis
         written = analysis.written if analysis is not None else ()
@@ -112,17 +114,17 @@ class QueryJudge:
             pointing = {r: self._pointing(references, r) for r, _ in written}
             stage.wire.notices.clear()
             earlier = stage.touches()
-            outcome = stage.act(case.actor, case.sql)
+            outcome = case.perform()
             notices = "\n".join(stage.wire.notices)
             wrote = outcome.failure is None and stage.touches() != earlier
             found = list(self._shown(case, outcome, notices))
             if wrote:
                 found = list(self._written(case, earlier, references, pointing)) or found
         if wrote:
-            return found, answer_of(stage, case.caller, case.actor, case.sql)
+            return found, answer_of(stage, case.caller, case.perform)
         return found, Answer(outcome, _NOTHING_LEFT.copy(), wrote)
 
-    def _shown(self, case: "Case", outcome: Outcome, notices: str) -> Iterator[Violation]:
+    def _shown(self, case: Case, outcome: Outcome, notices: str) -> Iterator[Violation]:
         yield from self.shown_rows(case.caller, case.query.analysis, outcome)
         text = texts_of(outcome.rows)
         words = "the answer holds"
@@ -159,7 +161,7 @@ class QueryJudge:
     def _relation(self, oid: int) -> Relation | None:
         return next((r for r in self.stage.catalog.relations.values() if r.oid == oid), None)
 
-    def _carried(self, case: "Case", text: str) -> Iterator[tuple[str, RelationName, RowFacts]]:
+    def _carried(self, case: Case, text: str) -> Iterator[tuple[str, RelationName, RowFacts]]:
         own = case.sql + repr(case.caller.settings)
         # A colleague's row that rules hide is hidden too.
         caller = replace(case.caller, all_tenants=frozenset())
@@ -172,7 +174,7 @@ class QueryJudge:
 
     def _written(
         self,
-        case: "Case",
+        case: Case,
         earlier: Mapping[RelationName, int],
         references: References,
         pointing: Mapping[RelationName, dict[str, dict[str, str]]],
@@ -202,7 +204,7 @@ class QueryJudge:
         if not crossed:
             yield from self._copied(case, after)
 
-    def _copied(self, case: "Case", after: Prediction) -> Iterator[Violation]:
+    def _copied(self, case: Case, after: Prediction) -> Iterator[Violation]:
         """Hidden values that now stand where the caller may read them."""
         for change in changes_between(self.ground.state, after.state):
             row = change.after
@@ -229,7 +231,7 @@ class QueryJudge:
 
     # In other worlds
 
-    def worlds(self, case: "Case") -> tuple["Elsewhere", ...]:
+    def worlds(self, case: Case) -> tuple["Elsewhere", ...]:
         """Worlds that must look the same to the caller."""
         under_policies = case.actor == case.caller
         sort = (case.caller, under_policies, case.query.writes)
@@ -253,14 +255,14 @@ class QueryJudge:
                 moved = shift.statements(changed, upwards=upwards)
                 yield Elsewhere("changed", moved, changed)
 
-    def _influence(self, case: "Case", answer: Answer) -> Iterator[Violation]:
+    def _influence(self, case: Case, answer: Answer) -> Iterator[Violation]:
         unordered = case.unordered
         for world in self.worlds(case):
             what = world.what
             with world_with(self.stage, world.statements) as done:
                 if not done:
                     continue
-                again = answer_of(self.stage, case.caller, case.actor, case.sql)
+                again = answer_of(self.stage, case.caller, case.perform)
                 if again.no_verdict or agree(answer, again, unordered=unordered):
                     continue
                 if case.conflicts and answer.outcome.affected != again.outcome.affected:
@@ -284,12 +286,10 @@ class QueryJudge:
             )
             return
 
-    def _steady(self, case: "Case", answer: Answer) -> bool:
-        return steady(
-            self.stage, case.caller, case.actor, case.sql, answer, unordered=case.unordered
-        )
+    def _steady(self, case: Case, answer: Answer) -> bool:
+        return steady(self.stage, case.caller, case.perform, answer, unordered=case.unordered)
 
-    def _telling(self, case: "Case", rows: Rows) -> tuple[RelationName, tuple[RowFacts, ...]]:
+    def _telling(self, case: Case, rows: Rows) -> tuple[RelationName, tuple[RowFacts, ...]]:
         """A few of the hidden rows that decided: of a relation that the query names."""
         loose = case.loose()
         names = [r.relation for r in loose if r.relation in rows] or sorted(rows)

@@ -1,11 +1,12 @@
 """The application's part in a campaign: its queries in each world, its cells, its warnings."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
+from tenantfuzz.application.adapters import whole_application
 from tenantfuzz.application.judging import QueryJudge
-from tenantfuzz.application.queries import Application, read_application
+from tenantfuzz.application.queries import Application
 from tenantfuzz.application.trying import Cell, Experience, QueryRound
 from tenantfuzz.findings import Finding
 from tenantfuzz.oracles.provenance import canaries_of
@@ -35,7 +36,7 @@ class ApplicationPlay:
     ) -> None:
         self._registry = registry
         self._counters = counters
-        self.application: Application = read_application(prepared)
+        self.application: Application = whole_application(prepared)
         self.experience = Experience()
         names = [*self.application.queries, *self.application.broken]
         self.names = [n for n in names if only is None or fnmatchcase(n, only)]
@@ -52,11 +53,11 @@ class ApplicationPlay:
                 sign = "$" if parameter.isdigit() else ":"
                 yield (
                     name,
-                    f"{sign}{parameter} is taken for the caller's own tenant, because it is compared "
-                    f"with the tenant column; if a request may choose it, give its type: "
+                    f"{sign}{parameter} is taken for the caller's own tenant, because it is "
+                    "compared with the tenant column; if a request may choose it, give its type: "
                     f'params = {{ {parameter} = "text" }}',
                 )
-            if query.analysis is None:
+            if query.analysis is None and not query.door and query.function is None:
                 yield name, "its tables are not told apart: sqlglot does not parse it"
 
     def sweep(
@@ -128,10 +129,25 @@ class ApplicationPlay:
             if name in self.application.broken:
                 cells[name, "service"] = f"it cannot run: {self.application.broken[name]}"
                 continue
-            declared = self.application.queries[name].declared
+            query = self.application.queries[name]
+            declared = query.declared
             kinds = ["service"] if declared.actor is not Actor.PRINCIPAL else []
             if declared.actor is not Actor.SERVICE:
                 kinds += sorted(k for k in self._kinds if k in (declared.kinds or self._kinds))
             for kind in kinds or ["service"]:
-                cells[name, kind] = self.experience.why_untested((name, kind))
+                reason = self.experience.why_untested((name, kind))
+                if query.door:
+                    cells[query.door, kind] = _of_door(cells, (query.door, kind), reason)
+                else:
+                    cells[name, kind] = reason
         return cells
+
+
+def _of_door(cells: Mapping[Cell, str | None], cell: Cell, reason: str | None) -> str | None:
+    """A scoping function is tested where one of the queries was that went through it, unless it
+    failed on another."""
+    before = cells.get(cell, "it made nothing of any query")
+    failing = next((r for r in (reason, before) if r and r.startswith("it fails")), None)
+    if failing is not None:
+        return failing
+    return None if reason is None or before is None else reason

@@ -1,10 +1,11 @@
 """Application queries made ready: understood by the server, their parameters typed."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from tenantfuzz.application.declared import declared_queries
+from tenantfuzz.application.functions import PythonFunction
 from tenantfuzz.policies.model import Model, OwnershipKind
 from tenantfuzz.policies.principals import Principal
 from tenantfuzz.policies.queries import Actor, ApplicationQuery
@@ -40,6 +41,14 @@ class LiveQuery:
     callers: Callers
     standing: tuple[Standing, ...] = ()
     assumed: tuple[str, ...] = ()
+    door: str = ""  # what findings call it, where that is not its name
+    function: PythonFunction | None = None
+    made_for: "Callable[[Principal], LiveQuery] | None" = None  # the query as code makes it
+
+    def for_caller(self, principal: Principal) -> "LiveQuery":
+        """The query as it is for this caller: a scoping function makes a text for each. Raises
+        ToolError where that code fails."""
+        return self.made_for(principal) if self.made_for is not None else self
 
     @property
     def name(self) -> str:
@@ -74,6 +83,8 @@ class LiveQuery:
         self, principal: Principal, arguments: Arguments, text: QueryText | None = None
     ) -> str:
         """The statement of this call: the query, or ``text`` in its place."""
+        if self.function is not None:
+            return self.function.shown(arguments)
         values = self.values(principal, arguments)
         return (text or self.declared.text).bound(values, self.casts)
 

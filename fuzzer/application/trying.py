@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 from tenantfuzz.application.answers import Answer, agree, world_with
-from tenantfuzz.application.explaining import Case
+from tenantfuzz.application.calls import Case
 from tenantfuzz.application.judging import Elsewhere, QueryJudge
 from tenantfuzz.application.queries import SCHEMA, Application, LiveQuery
 from tenantfuzz.counterexample import Step, Witness
+from tenantfuzz.errors import ToolError
 from tenantfuzz.findings import Finding
+from tenantfuzz.judge import Verdict
 from tenantfuzz.oracles.provenance import CANARY
 from tenantfuzz.policies.ownership_sql import key_expression
 from tenantfuzz.policies.predictions import Prediction
@@ -87,11 +89,19 @@ class QueryRound:
                 for cell, case in self._cases(query, caller, most)
             ]
             self.counters.generation += perf_counter() - begun
-            yield from self._reads([c for c in cases if not c[1].query.writes])
-            yield from self._writes([c for c in cases if c[1].query.writes])
+            statements = [c for c in cases if c[1].query.function is None]
+            yield from self._reads([c for c in statements if not c[1].query.writes])
+            yield from self._writes([c for c in statements if c[1].query.writes])
+            yield from self._functions([c for c in cases if c[1].query.function is not None])
 
     def _cases(self, query: LiveQuery, caller: Principal, most: int) -> Iterator[tuple[Cell, Case]]:
         field_ = self._read_field()
+        try:
+            query = query.for_caller(caller)
+        except ToolError as error:  # the target's own code
+            for kind, _ in self.application.actors(query, caller):
+                self.experience.failures[query.name, kind] = f"it fails: {error!s}"
+            return
         for arguments in argument_lists(query.parameters, field_, caller, self.source, most=most):
             for kind, actor in self.application.actors(query, caller):
                 case = Case(query, caller, actor, arguments, self.judge)
@@ -207,6 +217,19 @@ class QueryRound:
                 if failure is None or CANARY.search(failure.texts) is not None:
                     yield from self._judge(case)
 
+    # Functions
+
+    def _functions(self, cases: Sequence[tuple[Cell, Case]]) -> Iterator[Finding]:
+        """Functions cannot be sent in a batch: each call is judged at once."""
+        for cell, case in cases:
+            if self.judge.worlds(case):
+                self._face(case)
+            verdict = self._verdict(case)
+            self.counters.reads += 1
+            for outcome in verdict.outcomes[:1]:
+                self._note(cell, case, outcome, len(outcome.rows))
+            yield from self._news(case, verdict)
+
     # Judging
 
     def _note(self, cell: Cell, case: Case, outcome: Outcome, count: int) -> None:
@@ -225,15 +248,22 @@ class QueryRound:
         name = case.query.name
         turn = (name, case.caller.kind)
         self._judged[turn] += 1
-        known = any(query == name for query, _ in self.experience.caught)
+        door = case.query.door or name
+        known = any(query == door for query, _ in self.experience.caught)
         if self._judged[turn] > (_TIRED if known else _MOST_JUDGED):
             return
-        self.counters.judged += 1
-        step = call(case.query, case.arguments, case.sql)
-        verdict = self.judge.judge(case.caller, (step,))
+        verdict = self._verdict(case)
         self._face(case)
+        yield from self._news(case, verdict)
+
+    def _verdict(self, case: Case) -> Verdict:
+        self.counters.judged += 1
+        return self.judge.judge(case.caller, (call(case.query, case.arguments, case.sql),))
+
+    def _news(self, case: Case, verdict: Verdict) -> Iterator[Finding]:
+        step = call(case.query, case.arguments, case.sql)
         for finding in verdict.findings:
-            caught = self.experience.caught.setdefault((name, finding.code), set())
+            caught = self.experience.caught.setdefault((finding.relation, finding.code), set())
             if caught and set(finding.culprits) & caught:
                 continue  # the same hole, seen together with others or through another row
             if self.registry.add(finding, Witness(self.world, case.caller, (step,))):

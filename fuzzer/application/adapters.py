@@ -1,0 +1,102 @@
+"""Adapters in Python, declared in the target's file, made into what is called like a query."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from tenantfuzz.application.code import load_code
+from tenantfuzz.application.functions import python_function
+from tenantfuzz.application.queries import Application, LiveQuery, read_application
+from tenantfuzz.application.scoping import Scoping
+from tenantfuzz.policies.configuration import Adapter
+from tenantfuzz.policies.principals import Principal
+from tenantfuzz.policies.queries import Actor, ApplicationQuery
+from tenantfuzz.policies.query_analysis import analyse
+from tenantfuzz.policies.query_standing import Callers, standings
+from tenantfuzz.policies.query_text import QueryText
+from tenantfuzz.preparation import Prepared
+from tenantfuzz.strategies.relational import RelationalQuery, relational_queries
+
+_MOST_SCOPED = 160  # queries that go through one scoping function
+_CALLERS = Callers(frozenset({"tenant"}), frozenset({"user"}))
+Params = Mapping[str, str | tuple[str | None, ...]]
+
+
+def whole_application(prepared: Prepared) -> Application:
+    """The target's queries, its functions in Python, and what its scoping functions make of
+    queries that are generated. Raises ToolError for code that cannot be loaded."""
+    application = read_application(prepared)
+    queries = dict(application.queries)
+    for adapter in prepared.configuration.adapters:
+        if adapter.command:
+            continue
+        for query in _of(adapter, prepared):
+            queries[query.name] = query
+    return replace(application, queries=queries)
+
+
+def _of(adapter: Adapter, prepared: Prepared) -> Iterator[LiveQuery]:
+    source = prepared.configuration.source
+    where = f"{source}: adapters: {adapter.name}"
+    code = load_code(adapter.python or adapter.scoping or "", prepared.target.root, where)
+    params: Params = {
+        name: value
+        if isinstance(value, str)
+        else tuple(None if v is None else str(v) for v in value)
+        for name, value in adapter.params.items()
+    }
+    if adapter.python is not None:
+        function = python_function(adapter.name, code, params, prepared.catalog)
+        declared = _declared(adapter, adapter.name, QueryText((), ()), source)
+        yield LiveQuery(declared, function.parameters, {}, None, _CALLERS, function=function)
+        return
+    scoping = Scoping(adapter.name, code, adapter.takes, prepared.catalog)
+    for query in relational_queries(prepared.catalog, prepared.model, most=_MOST_SCOPED):
+        yield _scoped(adapter, scoping, query, prepared, source)
+
+
+def _declared(adapter: Adapter, name: str, text: QueryText, source: str) -> ApplicationQuery:
+    return ApplicationQuery(name, text, Actor(adapter.actor), {}, tuple(adapter.kinds), source)
+
+
+def _scoped(
+    adapter: Adapter,
+    scoping: Scoping,
+    query: RelationalQuery,
+    prepared: Prepared,
+    source: str,
+) -> LiveQuery:
+    """A generated query that goes through the scoping function anew for each caller."""
+    name = f"{adapter.name}: {query.name}"
+    catalog, model = prepared.catalog, prepared.model
+    made: dict[Principal, LiveQuery] = {}
+
+    def made_for(principal: Principal) -> LiveQuery:
+        if principal not in made:
+            text = scoping.scoped(query, principal)
+            known = {
+                value: word
+                for value, word in ((principal.user, "user"), (principal.tenant, "tenant"))
+                if value is not None
+            }
+            analysis = analyse(text, catalog, known)
+            made[principal] = LiveQuery(
+                _declared(adapter, name, text, source),
+                (),
+                {},
+                analysis,
+                _CALLERS,
+                standings(analysis, catalog, model, _CALLERS) if analysis is not None else (),
+                door=adapter.name,
+            )
+        return made[principal]
+
+    unscoped = QueryText((query.sql,), ())
+    return LiveQuery(
+        _declared(adapter, name, unscoped, source),
+        (),
+        {},
+        None,
+        _CALLERS,
+        door=adapter.name,
+        made_for=made_for,
+    )

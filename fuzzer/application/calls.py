@@ -1,0 +1,58 @@
+"""A call of an application query: who calls it, as whom it runs, with what."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tenantfuzz.application.queries import LiveQuery
+from tenantfuzz.policies.principals import Principal
+from tenantfuzz.policies.query_parts import Reference
+from tenantfuzz.policies.query_standing import Standing
+from tenantfuzz.policies.query_text import QueryText
+from tenantfuzz.results import Outcome
+from tenantfuzz.strategies.arguments import Arguments
+
+if TYPE_CHECKING:
+    from tenantfuzz.application.judging import QueryJudge
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One call: the query (or ``text`` in place of its own), who calls, and as whom it runs."""
+
+    query: LiveQuery
+    caller: Principal
+    actor: Principal
+    arguments: Arguments
+    judge: "QueryJudge"
+    text: QueryText | None = None
+
+    @property
+    def sql(self) -> str:
+        """The statement, with its arguments."""
+        return self.query.bound(self.caller, self.arguments, self.text)
+
+    def perform(self) -> Outcome:
+        """Does it on the stage, and keeps what it did; a failure leaves no trace."""
+        stage = self.judge.stage
+        if self.query.function is not None:
+            return self.query.function.call(stage, self.caller, self.actor, self.arguments)
+        return stage.act(self.actor, self.sql)
+
+    @property
+    def unordered(self) -> bool:
+        """Whether an aggregate of the query collects values in no order."""
+        return self.query.analysis is not None and self.query.analysis.unordered
+
+    @property
+    def conflicts(self) -> bool:
+        """Whether the statement may find a key taken and go on."""
+        return self.query.analysis is not None and self.query.analysis.upserts
+
+    def loose(self) -> list[Reference]:
+        """The references that nothing ties to the caller, then those tied by a key alone."""
+        analysis = self.query.analysis
+        if analysis is None:
+            return []
+        standing = self.query.standing
+        order = sorted(analysis.references, key=lambda r: standing[r.number])
+        return [r for r in order if standing[r.number] <= Standing.KEYED]
