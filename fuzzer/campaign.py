@@ -134,7 +134,7 @@ class _Campaign:
             prepared.model,
             functions=prepared.doors,
             missing=prepared.missing,
-            queries=[a.name for a in configuration.adapters],
+            queries=[a.name for a in configuration.adapters if a.command],
         )
         self.registry = Registry(configuration.accept)
         self.loader: WorldLoader = prepared.loader()
