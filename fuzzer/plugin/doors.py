@@ -1,6 +1,6 @@
 """Doors: what becomes a test item. A new sort of door is one more function in ``SORTS``."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -16,7 +16,8 @@ class Sort(StrEnum):
     """What is done at a door."""
 
     RELATION = "relation"  # an operation on a relation
-    LISTED = "listed"  # only the coverage speaks of it: functions, application queries
+    QUERY = "query"  # an application query
+    LISTED = "listed"  # only the coverage speaks of it: functions, adapters
     REPLAY = "replay"  # a saved counterexample
 
 
@@ -47,10 +48,11 @@ class Door:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where doors are looked for: a prepared target and its books."""
+    """Where doors are looked for: a prepared target, its books, the names of its queries."""
 
     prepared: Prepared
     ledger: Ledger
+    queries: Sequence[str] = ()
 
 
 def relation_doors(place: Place) -> Iterator[Door]:
@@ -69,9 +71,17 @@ def function_doors(place: Place) -> Iterator[Door]:
 
 
 def query_doors(place: Place) -> Iterator[Door]:
-    """Every application query."""
+    """Every application query, and every adapter."""
+    for name in dict.fromkeys(place.queries):
+        yield Door(Sort.QUERY, "query", name)
     for name in dict.fromkeys(place.ledger.queries):
         yield Door(Sort.LISTED, "query", name)
+
+
+def missing_doors(place: Place) -> Iterator[Door]:
+    """What a copy of a live database lacks."""
+    for name, operation, _ in place.ledger.missing:
+        yield Door(Sort.LISTED, operation, name)
 
 
 def corpus_doors(place: Place) -> Iterator[Door]:
@@ -86,9 +96,10 @@ SORTS: tuple[Callable[[Place], Iterator[Door]], ...] = (
     relation_doors,
     function_doors,
     query_doors,
+    missing_doors,
 )
 
 
 def doors_of(place: Place) -> list[Door]:
     """All doors, corpus files first, in an order that does not change from run to run."""
-    return [door for sort in SORTS for door in sort(place)]
+    return list({d.name: d for sort in SORTS for d in sort(place)}.values())

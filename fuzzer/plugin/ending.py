@@ -25,6 +25,7 @@ def document(session: "TargetSession") -> dict[str, Any]:  # Any: what execnet c
         "seed": account.seed,
         "checks": account.checks,
         "worlds": account.worlds,
+        "drawn": account.drawn,
         "generation": account.generation,
         "database": account.database,
         "warnings": list(account.warnings),
@@ -49,7 +50,7 @@ def summary(
         yield (
             f"{name}: {plural(len(findings), 'finding')}, "
             f"{plural(sum(a['checks'] for a in mine), 'check')} in "
-            f"{plural(sum(a['worlds'] for a in mine), 'world')}, "
+            f"{plural(mine[0]['worlds'] + sum(a['drawn'] for a in mine), 'world')}, "
             f"{plural(untested, 'cell')} untested, seed {mine[0]['seed']}"
         )
         yield (
@@ -59,7 +60,7 @@ def summary(
         yield from _some("saved", [v for k, v in properties if k == "tenantfuzz.saved"])
         yield from _some("does not fail", [v for k, v in properties if k == "tenantfuzz.mild"])
         yield from _some("accepted", [v for k, v in properties if k == "tenantfuzz.accepted"])
-        yield from _some("warning", [w for a in mine for w in a["warnings"]])
+        yield from _some("note", [w for a in mine for w in a["warnings"]])
 
 
 def _properties(reports: Sequence[object], file: str) -> Iterator[tuple[str, Any]]:

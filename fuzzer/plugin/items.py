@@ -3,6 +3,7 @@
 import inspect
 import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,28 +26,54 @@ class TargetFile(pytest.File):
 
     def collect(self) -> Iterable[pytest.Item]:
         """Loads the target to see what there is; what is wrong with it is a collection error."""
-        from tenantfuzz.plugin.verdicts import error_text
+        return _collected(self, self.path.resolve(), self._sessions)
 
-        target = self._sessions.of(self.path.resolve())
-        fixture = self._sessions.dsn_fixture
-        try:
-            doors = target.collect()
-        except ToolError as error:
-            raise self.CollectError(f"tenantfuzz: {error_text(error)}") from error
-        for door in doors:
-            if fixture is None:
-                yield DoorItem.from_parent(self, name=door.name, door=door, target=target)
-            else:
-                yield FixtureDoorItem.from_parent(
-                    self,
-                    name=door.name,
-                    door=door,
-                    target=target,
-                    fixture=fixture,
-                    callobj=_asking_for(fixture),
-                )
-        if fixture is not None:
-            target.close()  # fixtures come when tests run; until then nothing is kept
+
+class TargetFolder(pytest.Collector):
+    """A target that has no file, only a folder where its schema is found by convention."""
+
+    def __init__(self, *, folder: Path, sessions: Sessions, **others: Any) -> None:
+        super().__init__(**others)
+        self._folder = folder
+        self._sessions = sessions
+
+    def collect(self) -> Iterable[pytest.Item]:
+        """The same as for a file."""
+        return _collected(self, self._folder, self._sessions)
+
+
+def _collected(collector: pytest.Collector, file: Path, sessions: Sessions) -> list[pytest.Item]:
+    from tenantfuzz.plugin.verdicts import error_text
+
+    target = sessions.of(file)
+    fixture = sessions.dsn_fixture
+    try:
+        doors = target.collect()
+    except ToolError as error:
+        raise collector.CollectError(f"tenantfuzz: {error_text(error)}") from error
+    if fixture is None:
+        return [
+            DoorItem.from_parent(
+                collector,
+                name=door.name,
+                nodeid=f"{collector.nodeid}::{door.name}",
+                door=door,
+                target=target,
+            )
+            for door in doors
+        ]
+    target.close()  # fixtures come when tests run; until then nothing is kept
+    return [
+        FixtureDoorItem.from_parent(
+            collector,
+            name=door.name,
+            door=door,
+            target=target,
+            fixture=fixture,
+            callobj=_asking_for(fixture),
+        )
+        for door in doors
+    ]
 
 
 class _Attempt:
@@ -85,7 +112,7 @@ class _Attempt:
         from tenantfuzz.plugin.verdicts import Leak, leak_text
 
         if self.verdict is not None and self.verdict.leaks:
-            folder = os.path.relpath(self.session_of_target.file.parent)
+            folder = os.path.relpath(self.session_of_target.root)
             raise Leak(leak_text(self.verdict, path=folder), pytrace=False)
 
 
@@ -121,6 +148,9 @@ class FixtureDoorItem(_Attempt, pytest.Function):
         self.door = door
         self.session_of_target = target
         self._fixture = fixture
+        # Newer versions of pytest compare parsed ids, where the brackets are apart from the name.
+        if (identifier := getattr(self, "id", None)) is not None:
+            self._id = type(identifier).parse(str(identifier))
 
     def setup(self) -> None:
         """Asks for the server, and tries the door there."""

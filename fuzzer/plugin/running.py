@@ -1,13 +1,15 @@
 """The hooks of a run that tests targets: their files are collected, and an account is given."""
 
 import os
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tenantfuzz.plugin.items import DoorItem, TargetFile
-from tenantfuzz.plugin.sessions import Sessions, worth_adding
+from tenantfuzz.plugin.items import DoorItem, FixtureDoorItem, TargetFile, TargetFolder
+from tenantfuzz.plugin.sessions import WANTED, Sessions, is_wanted, worth_adding
+from tenantfuzz.target import FILE_NAME
 
 if TYPE_CHECKING:
     from tenantfuzz.plugin.scheduling import DoorScheduling
@@ -22,13 +24,14 @@ class Running:
         self._config = config
         self._sessions = sessions
         self._accounts: list[dict[str, Any]] = []  # Any: what execnet carries
+        self._wanted = is_wanted(config)
         for file in sessions.asked_for:
-            if worth_adding(file, config):
+            if self._wanted and file.is_file() and worth_adding(file, config):
                 config.args.append(str(file))
 
     def pytest_report_header(self) -> str:
         """Which targets, and what is drawn."""
-        names = ", ".join(_relative(f, self._config) for f in self._sessions.asked_for)
+        names = ", ".join(_relative(f, self._config) or "." for f in self._sessions.asked_for)
         budget = self._sessions.seconds
         return f"tenantfuzz: {names}" + (f", {budget:g} s of drawn worlds" if budget else "")
 
@@ -40,12 +43,31 @@ class Running:
             return None
         return TargetFile.from_parent(parent, path=file_path, sessions=self._sessions)
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(
+        self, collector: pytest.Collector
+    ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+        """A target without a file is no path that pytest could be given: it is added by hand."""
+        report = yield
+        if isinstance(collector, pytest.Session) and report.passed and self._wanted:
+            for folder in self._sessions.asked_for:
+                if folder.is_dir():
+                    added = TargetFolder.from_parent(
+                        collector,
+                        name=FILE_NAME,
+                        nodeid=f"{_relative(folder / FILE_NAME, self._config)}",
+                        folder=folder,
+                        sessions=self._sessions,
+                    )
+                    report.result = [*(report.result or []), added]
+        return report
+
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Counts the relations that were selected: they share the budget."""
         selected: dict[Path, set[str]] = {}
         for item in session.items:
-            if isinstance(item, DoorItem) and item.door.relation is not None:
+            if isinstance(item, DoorItem | FixtureDoorItem) and item.door.relation is not None:
                 selected.setdefault(item.session_of_target.file, set()).add(item.door.where)
         for file, names in selected.items():
             self._sessions.of(file).selected = len(names)
@@ -61,7 +83,9 @@ class Running:
             return None
         from tenantfuzz.plugin.scheduling import DoorScheduling
 
-        files = [_relative(f, config) for f in self._sessions.asked_for]
+        files = [
+            _relative(f / FILE_NAME if f.is_dir() else f, config) for f in self._sessions.asked_for
+        ]
         return DoorScheduling(config, log, files)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -76,6 +100,11 @@ class Running:
             self._accounts += mine
 
     @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:  # Any: xdist's WorkerController
+        """Tells a worker what it cannot see: whether tests were named."""
+        node.workerinput[WANTED] = self._wanted
+
+    @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:  # Any: xdist's WorkerController
         """Takes in what a worker did."""
         self._accounts += getattr(node, "workeroutput", {}).get(KEY, [])
@@ -85,7 +114,10 @@ class Running:
         from tenantfuzz.plugin.ending import summary
 
         reports = [r for found in terminalreporter.stats.values() for r in found]
-        names = {str(f): _relative(f, self._config) for f in self._sessions.asked_for}
+        names = {
+            str(f): _relative(f / FILE_NAME if f.is_dir() else f, self._config)
+            for f in self._sessions.asked_for
+        }
         lines = list(summary(self._accounts, reports, names))
         if lines:
             terminalreporter.section("tenantfuzz")

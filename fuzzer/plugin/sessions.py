@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from tenantfuzz.plugin.target_session import TargetSession
 
 _TIME = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|)\s*")
+_SECTION = re.compile(rb"^\s*\[+\s*tool\s*\.\s*[\"']?tenantfuzz\b", re.MULTILINE)
 _UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
+WANTED = "tenantfuzz_wanted"
 KEY: pytest.StashKey["Sessions"] = pytest.StashKey()
 
 
@@ -66,21 +68,26 @@ class Sessions:
     def _folder(self, file: Path) -> Path | None:
         """Where counterexamples go: into the source tree only where that is asked for."""
         if self._config.getoption("tenantfuzz_save"):
-            return file.parent / "corpus"
+            return (file if file.is_dir() else file.parent) / "corpus"
         cache: Any = getattr(self._config, "cache", None)  # Any: -p no:cacheprovider has none
         return None if cache is None else Path(os.path.relpath(cache.mkdir("tenantfuzz")))
 
 
+def is_wanted(config: pytest.Config) -> bool:
+    """Whether the targets belong to this run: the flag asks for them in any case, the ini key
+    wherever no tests are named. A worker of xdist is told."""
+    told: dict[str, object] = getattr(config, "workerinput", {})
+    if WANTED in told:
+        return bool(told[WANTED])
+    named = config.args_source is type(config).ArgsSource.ARGS
+    return config.getoption("tenantfuzz") is not None or not named
+
+
 def worth_adding(file: Path, config: pytest.Config) -> bool:
-    """Whether ``file`` must be added to what is collected: the flag asks for it in any case, the
-    ini key wherever no tests are named; and what lies in a folder of tests is found there."""
+    """Whether ``file`` must be added to what pytest collects: what is named already, or lies in a
+    folder of tests, is found there."""
     given = [Path(config.invocation_params.dir, a.partition("::")[0]) for a in config.args]
     if any(path.resolve() == file for path in given):
-        return False
-    if (
-        config.getoption("tenantfuzz") is None
-        and config.args_source is type(config).ArgsSource.ARGS
-    ):
         return False
     return not any(path.is_dir() and _walked(path.resolve(), file, config) for path in given)
 
@@ -104,18 +111,19 @@ def _files(config: pytest.Config) -> list[Path]:
 
 
 def _file(path: Path) -> Path:
-    """The target's file. Raises UsageError where there is none."""
-    found = path
-    if path.is_dir():
-        found = path / FILE_NAME
-        if not found.is_file():
-            found = path / PYPROJECT
-    if not found.is_file():
+    """The target's file, or the folder itself where it has none and conventions must do. Raises
+    UsageError for what is not there."""
+    if not path.exists():
         raise pytest.UsageError(
-            f"tenantfuzz: {path} has no {FILE_NAME}, and no {PYPROJECT} with [tool.tenantfuzz]\n"
+            f"tenantfuzz: there is no {path}\n"
             "hint: `tenantfuzz = PATH` in the ini file, or --tenantfuzz=PATH, says where it is"
         )
-    return found.resolve()
+    if not path.is_dir():
+        return path.resolve()
+    for file in (path / FILE_NAME, path / PYPROJECT):
+        if file.is_file() and (file.name == FILE_NAME or _SECTION.search(file.read_bytes())):
+            return file.resolve()
+    return path.resolve()
 
 
 def _seconds(text: str | None) -> float | None:

@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from time import monotonic
 
+from tenantfuzz.application.playing import ApplicationPlay
 from tenantfuzz.campaign import one_of_each
 from tenantfuzz.coverage import Ledger
 from tenantfuzz.events import Event
@@ -25,8 +26,10 @@ from tenantfuzz.strategies.spares import with_spares
 from tenantfuzz.strategies.worlds import designed_worlds
 from tenantfuzz.trial import Trial
 
-_WORLDS = 3
+SWEPT_WORLDS = 3
+_FOLLOWED = 2  # lawful writes of a relation that a chain goes on from
 _FUZZED_PRINCIPALS = 8
+_THOROUGH = 0.25  # share of drawn worlds in which the costly shapes are tried
 
 
 @dataclass(slots=True)
@@ -79,9 +82,10 @@ class Sweep:
             influential=influential_relations(prepared.catalog),
             platform=prepared.platform,
         )
+        self._matter = self._rig.influential | self.plan.shadowable | self.plan.stirring
         self._worlds = [
             with_spares(self.plan, world)
-            for world in designed_worlds(self.plan, seed=seed, count=_WORLDS)
+            for world in designed_worlds(self.plan, seed=seed, count=SWEPT_WORLDS)
         ]
         counters.generation += monotonic() - begun
 
@@ -116,14 +120,28 @@ class Sweep:
                 _exhaust(scene.cut())
 
     def write(self, relation: RelationName, registry: Registry) -> None:
-        """Every write on the relation by everybody, each undone, and what can be read after it."""
+        """Every write on the relation by everybody, each undone, and what can be done after it."""
         for standing, party in self._parties():
             if party.after is not None and standing.number == 1:
                 continue  # identities that are not there act alike in every world
             with self._acting(standing, party, replace(self._rig, registry=registry)) as scene:
                 for principal in party.principals:
                     _exhaust(scene.write(principal, [relation]))
+                if standing.number == 1 and relation in self._matter:
+                    for principal in one_of_each(party.principals, most=1):
+                        _exhaust(scene.follow(principal, [relation], most=_FOLLOWED))
         self._drop_what_shows_without(relation, registry)
+
+    def query(self, play: ApplicationPlay) -> None:
+        """The application queries of ``play`` on behalf of everybody, each world on its own."""
+        for number, world in enumerate(self._worlds):
+            with self._prepared.stage(self.loader) as stage:
+                stage.open(world)
+                scene = Round(self._rig, stage, world, salt=number)
+                everybody = [p for p in scene.principals if p.freshness is Freshness.ANY]
+                chosen = one_of_each(everybody, most=2 if number == 0 else 1)
+                _exhaust(play.sweep(stage, scene, chosen))
+                stage.close()
 
     def fuzz(
         self, relation: RelationName, registry: Registry, *, seconds: float, writing: bool
@@ -138,7 +156,9 @@ class Sweep:
                 nonlocal examples
                 examples += 1
                 stage.open(world)
-                scene = Round(rig, stage, world, salt=source.randrange(1, 40))
+                thorough = source.random() < _THOROUGH
+                salt = source.randrange(1, 40)
+                scene = Round(rig, stage, world, salt=salt, thorough=thorough)
                 ordinary = tuple(p for p in scene.principals if p.freshness is Freshness.ANY)
                 for principal in fairness.principals(ordinary, _FUZZED_PRINCIPALS, source):
                     if writing:
@@ -194,7 +214,8 @@ class Sweep:
                 self._prepared.stage(self.loader, database=standing.database)
             )
             stage.begin(after=party.after)
-            scene = Round(rig, stage, standing.world, salt=standing.number)
+            thorough = standing.number == 0 and party.after is None
+            scene = Round(rig, stage, standing.world, salt=standing.number, thorough=thorough)
             if kept:
                 party.stage, party.scene = stage, scene
             try:
@@ -203,18 +224,22 @@ class Sweep:
                 stage.close()
 
     def _drop_what_shows_without(self, relation: RelationName, registry: Registry) -> None:
-        """A read after a write is this relation's finding only if it needs the write: what the
-        read shows by itself is found where it is read."""
+        """What shows after a write is the write's finding only if it needs the write: what the
+        later steps show by themselves is found where they begin."""
         trial = Trial(self._prepared, self.loader)
         for finding in list(registry.findings.values()):
             witness = registry.witnesses[finding.fingerprint]
-            last = witness.steps[-1] if witness.steps else None
-            if len(witness.steps) < 2 or last is None or last.relation == relation:
-                continue
-            with self._prepared.stage(self.loader) as stage:
-                alone = trial.shows(stage, replace(witness, steps=(last,)), finding)
-            if alone is not None:
-                del registry.findings[finding.fingerprint]
+            for at in range(len(witness.steps) - 1, 0, -1):
+                shorter = replace(witness, steps=witness.steps[at:])
+                with self._prepared.stage(self.loader) as stage:
+                    shown = trial.shows(stage, shorter, finding)
+                if shown is None:
+                    continue
+                if witness.steps[at].relation == relation:
+                    registry.improve(shown, shorter)
+                else:
+                    del registry.findings[finding.fingerprint]
+                break
 
 
 def _exhaust(events: Iterator[object] | Sequence[object]) -> None:

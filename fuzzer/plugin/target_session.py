@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from glob import escape
 from pathlib import Path
 
 from tenantfuzz import corpus as corpus_files
+from tenantfuzz.application.playing import ApplicationPlay
 from tenantfuzz.counterexample import Counterexample, Witness
 from tenantfuzz.coverage import Ledger
 from tenantfuzz.engines import EmbeddedServer
@@ -15,7 +17,7 @@ from tenantfuzz.findings import Finding, Severity
 from tenantfuzz.notes import notes_on
 from tenantfuzz.outcome import fails
 from tenantfuzz.plugin.doors import Door, Place, Sort, doors_of
-from tenantfuzz.plugin.sweeping import Sweep
+from tenantfuzz.plugin.sweeping import SWEPT_WORLDS, Sweep
 from tenantfuzz.plugin.tenants import Grounds
 from tenantfuzz.plugin.verdicts import Told, Verdict
 from tenantfuzz.policies.structure import RelationName
@@ -46,8 +48,8 @@ class Wishes:
 
 
 @dataclass(slots=True)
-class _Relation:
-    """What was done at one relation so far, and what came of it."""
+class _Tried:
+    """What was done at a relation, or a query, so far, and what came of it."""
 
     registry: Registry
     told: dict[str, Told] = field(default_factory=dict)
@@ -57,12 +59,14 @@ class _Relation:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What a session did with one target: seconds are spent making worlds and statements, and
-    waiting for the database."""
+    """What a session did with one target: ``worlds`` were designed, and the same in every session,
+    ``drawn`` were not. Seconds are spent making worlds and statements, and waiting for the
+    database."""
 
     seed: int
     checks: int
     worlds: int
+    drawn: int
     generation: float
     database: float
     warnings: tuple[str, ...]
@@ -73,6 +77,7 @@ class TargetSession:
 
     def __init__(self, file: Path, wishes: Wishes) -> None:
         self.file = file
+        self.root = file if file.is_dir() else file.parent
         self.wishes = wishes
         self.counters = Counters()
         self.examples = 0
@@ -83,10 +88,12 @@ class TargetSession:
         self._server: str | None = None
         self._ledger: Ledger | None = None
         self._sweep: Sweep | None = None
-        self._relations: dict[RelationName, _Relation] = {}
+        self._relations: dict[RelationName, _Tried] = {}
         self._warnings: list[str] = []
         self._database = 0.0
         self._grounds: tuple[Grounds, World, str] | None = None
+        self._queries: dict[str, _Tried] = {}
+        self._remarks: list[str] = []
 
     @property
     def target(self) -> Target:
@@ -128,9 +135,8 @@ class TargetSession:
                 self.prepared.catalog,
                 self.prepared.model,
                 functions=self.prepared.doors,
-                queries=[q.name for q in configuration.queries]
-                + [a.name for a in configuration.adapters]
-                + list(configuration.target.queries),
+                missing=self.prepared.missing,
+                queries=[a.name for a in configuration.adapters],
             )
         return self._ledger
 
@@ -161,7 +167,7 @@ class TargetSession:
         if self._prepared is not None:
             self._database += self._prepared.clock.database
         self._prepared = self._ledger = self._sweep = self._grounds = None
-        self._relations = {}
+        self._relations, self._queries = {}, {}
         try:
             self._closing.close()
         except ToolError:
@@ -191,32 +197,38 @@ class TargetSession:
 
     def collect(self) -> list[Door]:
         """The doors of the target. Raises ToolError where it cannot be loaded."""
-        return doors_of(Place(self.prepared, self.ledger))
+        queries = self._play(None, Registry()).names
+        return doors_of(Place(self.prepared, self.ledger, queries))
 
     def attempt(self, door: Door) -> Verdict:
         """Tries a door; what was tried before is not tried again. Raises ToolError."""
         if door.sort is Sort.REPLAY and door.file is not None:
             return self._replayed(door.file)
         self.sweep.open()
+        if door.sort is Sort.QUERY:
+            return self._queried(door)
         if door.relation is None:
             return self._counted(door)
         tried = self._relations.setdefault(
-            door.relation, _Relation(Registry(self.prepared.configuration.accept))
+            door.relation, _Tried(Registry(self.prepared.configuration.accept))
         )
         if door.relation in self.prepared.catalog.relations:
             self._try(door.relation, tried, writing=door.operation != "select")
-        verdict = self._counted(door)
+        return self._judged(door, tried)
+
+    def _judged(self, door: Door, tried: _Tried) -> Verdict:
+        """What was found at the door, and what the books say of it."""
         ordered = [f for f in tried.registry.ordered() if _entry(tried, f) == door.operation]
         failing = [f for f in ordered if fails(f, self.fail_on)]
         accepted = tried.registry.accepted_findings.values()
         return replace(
-            verdict,
+            self._counted(door),
             leaks=tuple(self._told(tried, f) for f in failing),
             mild=tuple(f for f in ordered if f not in failing),
             accepted=tuple((f, why) for f, why in accepted if f.operation == door.operation),
         )
 
-    def _try(self, relation: RelationName, tried: _Relation, *, writing: bool) -> None:
+    def _try(self, relation: RelationName, tried: _Tried, *, writing: bool) -> None:
         share = (self.wishes.seconds or 0.0) / max(self.selected, 1)
         if not tried.read:
             self.sweep.read(relation, tried.registry)
@@ -230,9 +242,24 @@ class TargetSession:
             tried.written = True
 
     def _fuzz(
-        self, relation: RelationName, tried: _Relation, seconds: float, *, writing: bool
+        self, relation: RelationName, tried: _Tried, seconds: float, *, writing: bool
     ) -> None:
         self.examples += self.sweep.fuzz(relation, tried.registry, seconds=seconds, writing=writing)
+
+    def _play(self, name: str | None, registry: Registry) -> ApplicationPlay:
+        """The application's part, or one query of it."""
+        only = None if name is None else escape(name)
+        return ApplicationPlay(self.prepared, registry, self.counters, only=only)
+
+    def _queried(self, door: Door) -> Verdict:
+        tried = self._queries.get(door.where)
+        if tried is None:
+            tried = self._queries[door.where] = _Tried(Registry(self.prepared.configuration.accept))
+            play = self._play(door.where, tried.registry)
+            self.sweep.query(play)
+            self.ledger.query_cells = {**self.ledger.query_cells, **play.cells()}
+            self._remarks += [f"{name}: {text}" for name, text in play.warnings()]
+        return self._judged(door, tried)
 
     def _counted(self, door: Door) -> Verdict:
         """What the books say of the door."""
@@ -242,6 +269,7 @@ class TargetSession:
         untested = [c for c in coverage.untested if (c.relation, c.operation) == place]
         accepted = [c for c in coverage.accepted if (c.relation, c.operation) == place]
         cells = sum((str(r), o.value) == place for r, o, _ in self.ledger.cells())
+        cells += sum((name, "query") == place for name, _ in self.ledger.query_cells)
         return Verdict(
             untested=tuple(untested),
             accepted_cells=tuple(accepted),
@@ -249,7 +277,7 @@ class TargetSession:
             covered=max(cells - closed - len(untested) - len(accepted), 0),
         )
 
-    def _told(self, tried: _Relation, finding: Finding) -> Told:
+    def _told(self, tried: _Tried, finding: Finding) -> Told:
         if finding.fingerprint not in tried.told:
             witness = tried.registry.witnesses[finding.fingerprint]
             tried.told[finding.fingerprint] = self._shrunk(finding, witness)
@@ -315,7 +343,8 @@ class TargetSession:
         return Account(
             seed=self.seed,
             checks=self.counters.checks,
-            worlds=self.counters.worlds,
+            worlds=SWEPT_WORLDS if self.checked else 0,
+            drawn=self.examples,
             generation=self.counters.generation,
             database=self._database + (prepared.clock.database if prepared else 0.0),
             warnings=tuple(self.warnings()),
@@ -330,12 +359,13 @@ class TargetSession:
         if self._sweep is not None:
             unpopulated = self._sweep.plan.unpopulated.items()
             found += [f"TF901 {name}: no rows can be made: {why}" for name, why in unpopulated]
+        found += self._remarks
         if self._ledger is not None:
             found += [f"{code} {name}: {text}" for code, text, name in self._ledger.breakages()]
         return found
 
 
-def _entry(tried: _Relation, finding: Finding) -> str:
+def _entry(tried: _Tried, finding: Finding) -> str:
     """The operation that the statement asked for which opened the door: a leak that shows after a
     write is the write's."""
     witness = tried.registry.witnesses.get(finding.fingerprint)
