@@ -11,6 +11,7 @@ class LentConnection(psycopg.Connection[Any]):
     savepoint ``lent``, which whoever lends it has set: the world around stays as it is."""
 
     lent: bool = False
+    engine: object = None  # of whoever borrows it again and again
 
     def commit(self) -> None:
         """Keeps what was done, as far as the world lasts."""

@@ -80,13 +80,15 @@ class _Judge:
         best = Standing.OPEN
         memberships = self.model.memberships
         if memberships is not None and reference.relation == memberships.relation:
-            best = max(best, self._user(number, memberships.user))
+            best = max(best, self._caller(number, memberships.user))
         owner = Place(number, ownership.column or "")
         if owner in self.analysis.shared_null and not ownership.null_shared:
             return best  # rows that belong to nobody come too
         if ownership.kind in (OwnershipKind.COLUMN, OwnershipKind.TENANTS) and ownership.column:
             best = max(best, self._tenant(number, ownership.column))
-        elif ownership.kind in (OwnershipKind.USER, OwnershipKind.MEMBERS) and ownership.column:
+        elif ownership.kind is OwnershipKind.USER and ownership.column:
+            best = max(best, self._caller(number, ownership.column))
+        elif ownership.kind is OwnershipKind.MEMBERS and ownership.column:
             best = max(best, self._user(number, ownership.column))
         elif ownership.kind is OwnershipKind.VIA and ownership.ways:
             best = max(
@@ -114,6 +116,12 @@ class _Judge:
             elif term.reference != number and self._names_tenant(term):
                 best = max(best, min(self.known[term.reference], Standing.TIED))
         return best
+
+    def _caller(self, number: int, column: str) -> Standing:
+        """Whether the column is the caller itself: what a colleague has is not yet one's own."""
+        same = self._same(number, Place(number, column))
+        mine = any(isinstance(t, Input) and t.name in self.callers.user for t in same)
+        return Standing.TIED if mine else Standing.OPEN
 
     def _user(self, number: int, column: str) -> Standing:
         best = Standing.OPEN

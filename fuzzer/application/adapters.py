@@ -16,7 +16,7 @@ from tenantfuzz.policies.query_text import QueryText
 from tenantfuzz.preparation import Prepared
 from tenantfuzz.strategies.relational import RelationalQuery, relational_queries
 
-_MOST_SCOPED = 160  # queries that go through one scoping function
+_MOST_SCOPED = 240  # queries that go through one scoping function
 _CALLERS = Callers(frozenset({"tenant"}), frozenset({"user"}))
 Params = Mapping[str, str | tuple[str | None, ...]]
 

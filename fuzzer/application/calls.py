@@ -11,6 +11,8 @@ from tenantfuzz.policies.query_text import QueryText
 from tenantfuzz.results import Outcome
 from tenantfuzz.strategies.arguments import Arguments
 
+SERVICE = "service"
+
 if TYPE_CHECKING:
     from tenantfuzz.application.judging import QueryJudge
 
@@ -24,7 +26,13 @@ class Case:
     actor: Principal
     arguments: Arguments
     judge: "QueryJudge"
+    kind: str = SERVICE  # of its cell: the application's own role, or the caller's kind
     text: QueryText | None = None
+
+    @property
+    def by_policies(self) -> bool:
+        """Whether it runs in the caller's own identity, under policies."""
+        return self.kind != SERVICE
 
     @property
     def sql(self) -> str:

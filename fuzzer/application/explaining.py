@@ -60,7 +60,7 @@ def _what(case: Case, violation: Violation) -> str:
     who = who[0].upper() + who[1:]
     if case.caller.tenant is not None:
         who += f" of tenant {case.caller.tenant}"
-    how = "by its own conditions" if case.actor != case.caller else "under row security"
+    how = "by its own conditions" if not case.by_policies else "under row security"
     if violation.code == "TF503":
         return f"{who} gets one answer by the query's own conditions and another under policies."
     if violation.note:
@@ -85,16 +85,15 @@ def _reasons(case: Case, culprits: Sequence[Reference]) -> Iterator[str]:
 
 def _as_principal(case: Case, violation: Violation) -> Iterator[str]:
     """What the same statement does under policies, where it ran without them."""
-    if case.actor == case.caller or violation.code == "TF503" or not case.caller.acting_role:
+    if case.by_policies or violation.code == "TF503" or not case.caller.acting_role:
         return
     stage = case.judge.stage
     answer = answer_of(stage, case.caller, replace(case, actor=case.caller).perform)
-    under = Case(case.query, case.caller, case.caller, case.arguments, case.judge, case.text)
     failure = answer.outcome.failure
     if failure is not None:
         yield f"Under row security, as the caller, it fails: {failure.message}."
         return
-    leaks = any(case.judge.shown_rows(case.caller, under.query.analysis, answer.outcome))
+    leaks = any(case.judge.shown_rows(case.caller, case.query.analysis, answer.outcome))
     if not leaks and not answer.wrote:
         yield f"Under row security, as the caller, it answers {answer.short}."
 
@@ -151,7 +150,7 @@ def _mend(case: Case, violation: Violation) -> Tried | None:
             if len(chosen) == 1
             else all_mended(analysis, query.declared.text, chosen, tenant=tenant, user=user)
         )
-        mended = Case(query, case.caller, case.actor, case.arguments, case.judge, text)
+        mended = replace(case, text=text)
         answer, found = case.judge.look(mended)
         if answer.outcome.failure is None and not found:
             return Tried(tuple(chosen), _same_without_strangers(case, mended))
@@ -178,7 +177,8 @@ def _culprits(case: Case, violation: Violation, mended: Tried | None) -> tuple[R
     if analysis is None:
         return ()
     if case.query.door or violation.code in ("TF401", "TF402", "TF205"):
-        return tuple(r for r in analysis.references if r.relation == violation.relation)[:1]
+        of_relation = [r for r in analysis.references if r.relation == violation.relation]
+        return tuple(sorted(of_relation, key=lambda r: case.query.standing[r.number]))[:1]
     if violation.code == "TF503":
         return ()
     standing = case.query.standing

@@ -59,6 +59,7 @@ class PythonFunction:
         """
         wire = stage.wire
         wire.execute("SAVEPOINT step", *identity_statements(actor, stage.catalog), "SAVEPOINT lent")
+        earlier = sum(stage.touches().values())
         connection = cast(LentConnection, wire.connection)
         connection.lent = True
         try:
@@ -70,6 +71,8 @@ class PythonFunction:
                 f"{self.name} ended the transaction by a statement of its own",
                 hint="let it call commit() and rollback() of the connection that it is given",
             )
+        if outcome.failure is None:
+            outcome.tag = f"CALL {sum(stage.touches().values()) - earlier}"
         reset = "SET LOCAL SESSION AUTHORIZATION DEFAULT"
         end = ["ROLLBACK TO step"] if outcome.failure is not None else [reset]
         wire.execute(*end, "RELEASE step")
@@ -89,17 +92,18 @@ class PythonFunction:
     def _in_session(
         self, connection: LentConnection, caller: Caller, values: Mapping[str, object]
     ) -> list[RawRow]:
-        from sqlalchemy import create_engine
+        from sqlalchemy import Engine, create_engine
         from sqlalchemy.orm import Session
         from sqlalchemy.pool import StaticPool
 
-        engine = create_engine(
-            "postgresql+psycopg://",
-            creator=lambda: connection,
-            poolclass=StaticPool,
-            use_native_hstore=False,
-        )
-        with Session(engine) as session:
+        if not isinstance(connection.engine, Engine):
+            connection.engine = create_engine(
+                "postgresql+psycopg://",
+                creator=lambda: connection,
+                poolclass=StaticPool,
+                use_native_hstore=False,
+            )
+        with Session(connection.engine) as session:
             result = self.code(session, caller, **values)
             rows = rows_of(result)  # what is loaded late is loaded now
             session.commit()

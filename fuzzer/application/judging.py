@@ -12,7 +12,7 @@ from tenantfuzz.application.answers import Answer, agree, answer_of, steady, und
 from tenantfuzz.application.calls import Case
 from tenantfuzz.application.explaining import explained
 from tenantfuzz.application.hidden import Hidden, Rows
-from tenantfuzz.application.queries import Application, LiveQuery
+from tenantfuzz.application.queries import SCHEMA, Application, LiveQuery
 from tenantfuzz.application.shifting import Shift
 from tenantfuzz.counterexample import Step
 from tenantfuzz.findings import Finding
@@ -77,8 +77,8 @@ class QueryJudge:
         leaked: dict[str, tuple[RelationName, frozenset[Key]]] = {}
         outcomes: list[Outcome] = []
         answers: list[Answer] = []
-        for _, actor in self.application.actors(query, principal):
-            case = Case(query, principal, actor, arguments, self)
+        for kind, actor in self.application.actors(query, principal):
+            case = Case(query, principal, actor, arguments, self, kind)
             answer, found = self.look(case, cuts=cuts)
             answers.append(answer)
             outcomes.append(answer.outcome)
@@ -88,7 +88,7 @@ class QueryJudge:
                 leaked[finding.fingerprint] = (violation.relation, violation.keys)
         if query.declared.actor is Actor.BOTH and not findings:
             for violation in self._disagreement(query, principal, arguments, answers):
-                case = Case(query, principal, principal, arguments, self)
+                case = Case(query, principal, principal, arguments, self, principal.kind)
                 finding = explained(case, violation, answers[-1])
                 findings[finding.fingerprint] = finding
                 leaked[finding.fingerprint] = (violation.relation, violation.keys)
@@ -110,8 +110,10 @@ class QueryJudge:
         for relation, _ in written:
             self.ground.settle(case.caller, relation)
         references = References(stage.catalog, stage.model)
+        # What a function writes shows only when it has done it.
+        pointed = [r for r, _ in written] or (stage.judged() if case.query.function else ())
         with undone(stage):
-            pointing = {r: self._pointing(references, r) for r, _ in written}
+            pointing = {r: self._pointing(references, r) for r in pointed}
             stage.wire.notices.clear()
             earlier = stage.touches()
             outcome = case.perform()
@@ -190,13 +192,15 @@ class QueryJudge:
         named = analysis.written if analysis is not None else ()
         crossed = False
         upserts = analysis.upserts if analysis is not None else False
-        for relation, word in named or ((RelationName("query", case.query.name), "update"),):
+        door = RelationName(SCHEMA, case.query.name)
+        for relation, word in named or ((door, "update"),):
             operation = Operation.UPDATE if word == "merge" else Operation(word)
             written = Written(relation, operation, self.ground, after, population, upsert=upserts)
             found = list(Containment(stage.catalog, model).judge(case.caller, written))
-            if not found and relation in pointing:
-                now = self._pointing(references, relation)
-                found = list(references.judge(written, case.caller, pointing[relation], now))
+            for pointer in touched & pointing.keys() if not found else ():
+                now = self._pointing(references, pointer)
+                moved = replace(written, relation=pointer)
+                found += references.judge(moved, case.caller, pointing[pointer], now)
             for violation in found:
                 crossed = True
                 code = violation.code if violation.code in _NOT_OURS else "TF502"
@@ -233,7 +237,7 @@ class QueryJudge:
 
     def worlds(self, case: Case) -> tuple["Elsewhere", ...]:
         """Worlds that must look the same to the caller."""
-        under_policies = case.actor == case.caller
+        under_policies = case.by_policies
         sort = (case.caller, under_policies, case.query.writes)
         if sort not in self._elsewhere:
             self._elsewhere[sort] = tuple(self._worlds(*sort))
@@ -312,13 +316,13 @@ class QueryJudge:
         unordered = query.analysis is not None and query.analysis.unordered
         if agree(by_application, by_policies, unordered=unordered):
             return
-        for (_, actor), answer in zip(
+        for (kind, actor), answer in zip(
             self.application.actors(query, principal), answers, strict=True
         ):
-            if not self._steady(Case(query, principal, actor, arguments, self), answer):
+            case = Case(query, principal, actor, arguments, self, kind)
+            if not self._steady(case, answer):
                 return
-        case = Case(query, principal, principal, arguments, self)
-        references = case.query.analysis.references if case.query.analysis is not None else ()
+        references = query.analysis.references if query.analysis is not None else ()
         relation = references[0].relation if references else RelationName("query", query.name)
         yield Violation(
             code="TF503",

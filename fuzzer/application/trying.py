@@ -104,7 +104,7 @@ class QueryRound:
             return
         for arguments in argument_lists(query.parameters, field_, caller, self.source, most=most):
             for kind, actor in self.application.actors(query, caller):
-                case = Case(query, caller, actor, arguments, self.judge)
+                case = Case(query, caller, actor, arguments, self.judge, kind)
                 yield (query.name, kind), case
 
     def _read_field(self) -> Field:
@@ -186,8 +186,7 @@ class QueryRound:
             yield from self._judge(case)
 
     def _face(self, case: Case) -> None:
-        kind = case.caller.kind if case.actor == case.caller else "service"
-        self.experience.faced[case.query.name, kind] += 1
+        self.experience.faced[case.query.name, case.kind] += 1
 
     def _differing(self, members: Sequence[tuple[Case, Outcome]]) -> list[Case]:
         found: list[Case] = []
@@ -222,12 +221,14 @@ class QueryRound:
     def _functions(self, cases: Sequence[tuple[Cell, Case]]) -> Iterator[Finding]:
         """Functions cannot be sent in a batch: each call is judged at once."""
         for cell, case in cases:
+            if self._is_enough(case):
+                continue
             if self.judge.worlds(case):
                 self._face(case)
             verdict = self._verdict(case)
             self.counters.reads += 1
             for outcome in verdict.outcomes[:1]:
-                self._note(cell, case, outcome, len(outcome.rows))
+                self._note(cell, case, outcome, len(outcome.rows) or outcome.affected)
             yield from self._news(case, verdict)
 
     # Judging
@@ -245,16 +246,20 @@ class QueryRound:
             self.experience.failures.setdefault(cell, f"it was not tried: {failure.message}")
 
     def _judge(self, case: Case) -> Iterator[Finding]:
-        name = case.query.name
-        turn = (name, case.caller.kind)
-        self._judged[turn] += 1
-        door = case.query.door or name
-        known = any(query == door for query, _ in self.experience.caught)
-        if self._judged[turn] > (_TIRED if known else _MOST_JUDGED):
+        if self._is_enough(case):
             return
         verdict = self._verdict(case)
         self._face(case)
         yield from self._news(case, verdict)
+
+    def _is_enough(self, case: Case) -> bool:
+        """Whether the judge has seen enough of such calls, in this round."""
+        turn = (case.query.name, case.caller.kind)
+        self._judged[turn] += 1
+        door = case.query.door or case.query.name
+        if any(query == door for query, _ in self.experience.caught):
+            return self._judged[turn] > _TIRED
+        return case.query.function is None and self._judged[turn] > _MOST_JUDGED
 
     def _verdict(self, case: Case) -> Verdict:
         self.counters.judged += 1

@@ -205,6 +205,11 @@ def test_a_query_whose_references_are_all_tied(sql: str) -> None:
             {"ON CONFLICT of issues": OPEN},
         ),
         ("INSERT INTO issues (id, org_id) VALUES (:id, :org)", {"issues": OPEN}),
+        (
+            "SELECT 1 FROM memberships m JOIN users u ON u.id = m.user_id"
+            " JOIN memberships o ON o.user_id = u.id WHERE m.org_id = :tenant",
+            {"memberships AS o": OPEN},
+        ),
         ("UPDATE issues i SET title = :t WHERE i.id = :id", {"issues AS i": OPEN}),
     ],
 )

@@ -1,0 +1,129 @@
+"""Application code in Python: functions with psycopg and SQLAlchemy, and scoping functions."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tenantfuzz.campaign import Options, replay, run_campaign
+from tenantfuzz.errors import ToolError
+from tenantfuzz.events import CampaignFinished
+from tenantfuzz.policies.configuration import Adapter
+from tenantfuzz.target import Target, find_target
+
+DESK = Path(__file__).parents[1] / "applications" / "desk"
+# What each wrong one is found under; its twin must be quiet.
+FUNCTIONS = {
+    "list": "TF501",
+    "get": "TF501",
+    "lazy": "TF501",
+    "joined": "TF501",
+    "selectin": "TF501",
+    "count": "TF501",
+    "search": "TF501",
+    "rename": "TF502",
+    "remove": "TF502",
+    "reply": "TF205",
+    "move": "TF502",
+}
+
+
+def desk(*adapters: Adapter) -> Target:
+    target = find_target(DESK)
+    configuration = target.configuration.model_copy(update={"adapters": adapters})
+    return replace(target, configuration=configuration)
+
+
+QUIET = Options(seed=1, phases=("sweep",), only="app*", shrink=False, save=False)
+
+
+def run(target: Target, options: Options = QUIET) -> CampaignFinished:
+    *_, finished = run_campaign(target, options)
+    assert isinstance(finished, CampaignFinished)
+    return finished
+
+
+def functions(form: str) -> list[Adapter]:
+    return [Adapter(name=f"app {n}", python=f"desk:{n}_{form}") for n in FUNCTIONS]
+
+
+def test_each_trap_of_an_object_mapper_is_found() -> None:
+    finished = run(desk(*functions("wrong")))
+    found: dict[str, set[str]] = {}
+    for finding in finished.findings:
+        found.setdefault(finding.relation, set()).add(finding.code)
+    missed = {n: c for n, c in FUNCTIONS.items() if c not in found.get(f"app {n}", ())}
+    assert missed == {}
+
+
+def test_code_that_does_it_right_is_quiet_and_covered() -> None:
+    finished = run(desk(*functions("right")))
+    assert [(f.id, f.explanation, f.observed) for f in finished.findings] == []
+    assert finished.coverage.untested == ()
+
+
+def test_a_function_is_shrunk_saved_and_replayed(tmp_path: Path) -> None:
+    adapter = Adapter(name="app move", python="desk:move_wrong")
+    finished = run(desk(adapter), replace(QUIET, shrink=True, save=True, corpus=tmp_path))
+    (found,) = finished.findings
+    assert found.minimal
+    assert found.statements[-1].endswith("app move(connection, caller, ticket_id='id-3')")
+    (result,) = replay(desk(adapter), corpus=tmp_path)
+    assert result.verdict == "still leaks"
+    mended = Adapter(name="app move", python="desk:move_right")
+    (result,) = replay(desk(mended), corpus=tmp_path)
+    assert result.verdict == "fixed"
+
+
+@pytest.mark.parametrize(
+    ("code", "takes", "leaks"),
+    [
+        ("scope_all", "sqlglot", False),
+        ("scope_root", "sqlglot", True),
+        ("scope_text", "sql", True),
+        ("scope_select", "sqlalchemy", True),
+    ],
+)
+def test_a_scoping_function(code: str, takes: str, leaks: bool) -> None:
+    adapter = Adapter.model_validate({"name": "app", "scoping": f"desk:{code}", "takes": takes})
+    finished = run(desk(adapter))
+    found = [(f.code, f.relation) for f in finished.findings]
+    if leaks:
+        assert ("TF501", "app") in found
+    else:
+        assert [(f.explanation, f.observed, f.statements) for f in finished.findings] == []
+    untested = [c.reason for c in finished.coverage.untested]
+    if code == "scope_text":  # which makes no SQL of a query with a sub-select
+        assert untested == ['it fails: syntax error at or near "AND"']
+    else:
+        assert untested == []
+
+
+def test_the_relation_that_was_not_scoped_is_named() -> None:
+    adapter = Adapter(name="app", scoping="desk:scope_root", takes="sqlglot")
+    finished = run(desk(adapter))
+    culprits = {c for f in finished.findings for c in f.culprits}
+    assert "members AS members_2" in culprits
+    (mend,) = {f.mend for f in finished.findings if f.culprits == ("members AS members_2",)}
+    assert mend == "Let app scope members AS members_2 too, and not the root alone."
+
+
+def test_a_scoping_function_that_fails_is_untested() -> None:
+    finished = run(desk(Adapter(name="app", scoping="desk:scope_nothing_at_all")))
+    (cell,) = finished.coverage.untested
+    assert cell.relation == "app"
+    assert "RuntimeError: not ready yet" in cell.reason
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("desk", "expected 'module:function'"),
+        ("no_such_desk:list", "no_such_desk cannot be imported: ModuleNotFoundError"),
+        ("desk:no_such_function", "desk has no function 'no_such_function'"),
+    ],
+)
+def test_code_that_is_not_there(reference: str, message: str) -> None:
+    with pytest.raises(ToolError) as wrong:
+        run(desk(Adapter(name="app", python=reference)))
+    assert message in str(wrong.value)
