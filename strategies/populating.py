@@ -237,14 +237,15 @@ class Populator:
             return False
         pairs: list[tuple[int, str | None, str | None]] = []
         for person, user in zip(self._people, self._users, strict=True):
-            homes = [self._tenants[t] for t in person.active_in] or [self._home(person)]
+            homes: list[str | None] = [self._tenants[t] for t in person.active_in]
+            homes = homes or [self._home(person)]
             if users:
                 pairs += [(person.natural, user, home) for home in homes if home or not tenants]
         if not users:
-            pairs = [(0, None, tenant) for tenant in self._with_rows()]
-        for at, user, tenant in pairs:
-            fixed = dict.fromkeys(users, user) | dict.fromkeys(tenants, tenant)
-            self._builder.make(name, Wish(tenant, at, at, 0, fixed))
+            pairs += [(0, None, tenant) for tenant in self._with_rows()]
+        for at, who, where in pairs:
+            fixed = {**dict.fromkeys(users, who), **dict.fromkeys(tenants, where)}
+            self._builder.make(name, Wish(where, at, at, 0, fixed))
         return True
 
     def _columns_naming(self, name: RelationName) -> tuple[list[str], list[str]]:

@@ -57,8 +57,8 @@ class Shadows(Author):
         columns = self._naming_users()
         if user is None or not columns:
             return []
-        rows = self._foreign_rows()
-        return [{**row, **dict.fromkeys(columns, user)} for row in rows]
+        mine = dict.fromkeys(columns, user)
+        return [{**row, **mine} for row in self._foreign_rows()]
 
     def _as_my_tenants(self) -> list[Values]:
         """The rows of others, as rows of the principal's tenant."""
@@ -70,7 +70,7 @@ class Shadows(Author):
     def _foreign_rows(self) -> list[Values]:
         foreign = set(self._foreign_tenants())
         return [
-            dict(self._rows[key])
+            self._rows[key]
             for key, row in self._facts.items()
             if row.tenants & foreign and key in self._rows
         ][:_MOST_ROWS]
