@@ -67,8 +67,10 @@ def comparable(value: object) -> object:
 def is_nothing(value: object) -> bool:
     """Whether a value says nothing: None, or nothing in it. Zero and False are answers too, but
     the same to everybody who has nothing."""
-    if isinstance(value, Mapping | list | tuple | set | frozenset):
-        return all(is_nothing(part) for part in (_parts(value) or []))
+    if isinstance(value, Mapping):
+        return all(is_nothing(part) for part in value.values())
+    if isinstance(value, list | tuple | set | frozenset):
+        return all(is_nothing(part) for part in value)
     if isinstance(value, str | bytes | int | float | Decimal):
         return not value
     return value is None
