@@ -23,7 +23,7 @@ def explained(case: Case, violation: Violation, answer: Answer) -> Finding:
     """The finding for a violation: culprits, the reason, and a mend that was tried out."""
     mended = _mend(case, violation)
     culprits = _culprits(case, violation, mended)
-    labels = tuple(r.label for r in culprits) or (_door(case),)
+    labels = (*violation.culprits, *(r.label for r in culprits)) or (_door(case),)
     sentences = [_what(case, violation), *_reasons(case, culprits), *_as_principal(case, violation)]
     relation = case.judge.stage.catalog.relations.get(violation.relation)
     names = [c.name for c in relation.columns] if relation is not None else []

@@ -19,6 +19,7 @@ from tenantfuzz.preparation import Prepared
 from tenantfuzz.registry import Registry
 from tenantfuzz.rounds import Counters, Round
 from tenantfuzz.stage import Stage
+from tenantfuzz.strategies.crossing import crossed
 from tenantfuzz.strategies.lopsided import lopsided
 
 _SWEPT = 24  # calls of one query for one principal in a designed world
@@ -41,6 +42,7 @@ class ApplicationPlay:
         names = [*self.application.queries, *self.application.broken]
         self.names = [n for n in names if only is None or fnmatchcase(n, only)]
         self._kinds: set[str] = set()
+        self._crossings: set[tuple[RelationName, str]] = set()
 
     def warnings(self) -> Iterator[tuple[str, str]]:
         """What its reader must know before: queries that cannot run, and what was assumed."""
@@ -72,26 +74,58 @@ class ApplicationPlay:
         )
         if scene.salt == 0 and self.names:
             yield from self._lopsided(stage, scene.world, source)
+        if self.names:
+            yield from self._crossed(stage, scene.world, source)
 
     def _lopsided(self, stage: Stage, world: World, source: random.Random) -> Iterator[Finding]:
         """The world once more for each relation that a query names besides others, without the
         rows that the first tenant has there. The world on the stage is another one afterwards."""
-        catalog, model = stage.catalog, stage.model
+        for relation, names in self._naming().items():
+            other = lopsided(world, stage.catalog, stage.model, relation, world.tenants[0])
+            yield from self._other_world(stage, other, names, source)
+
+    def _crossed(self, stage: Stage, world: World, source: random.Random) -> Iterator[Finding]:
+        """The world with rows that refer to another tenant's, by each key by which somebody was
+        seen to write one (TF205). The world on the stage is another one afterwards."""
+        seen = {
+            c.removeprefix("foreign key ")
+            for f in self._registry.findings.values()
+            for c in f.culprits
+            if f.code == "TF205"
+        }
+        naming = self._naming()
+        code = [n for n, q in self.application.queries.items() if q.function or q.door]
+        code = [n for n in code if n in self.names]  # which may name any relation
+        for relation in stage.catalog.relations:
+            for key in stage.model.foreign_keys(stage.catalog, relation):
+                if key.name not in seen or (relation, key.name) in self._crossings:
+                    continue
+                self._crossings.add((relation, key.name))
+                tenant = world.tenants[0]
+                other = crossed(world, stage.catalog, stage.model, relation, key, tenant)
+                names = sorted({*naming.get(relation, ()), *naming.get(key.target, ()), *code})
+                yield from self._other_world(stage, other, names, source)
+
+    def _naming(self) -> dict[RelationName, list[str]]:
+        """The queries that name several relations, by relation."""
         naming: dict[RelationName, list[str]] = {}
         for name in self.names:
             query = self.application.queries.get(name)
             references = query.analysis.references if query and query.analysis else ()
             for relation in dict.fromkeys(r.relation for r in references if len(references) > 1):
                 naming.setdefault(relation, []).append(name)
-        for relation, names in naming.items():
-            smaller = lopsided(world, catalog, model, relation, world.tenants[0])
-            if smaller is None or stage.open(smaller):
-                continue
-            callers = [p for p in stage.principals() if p.tenant == world.tenants[0]]
-            once = {p.kind: p for p in reversed(callers)}
-            yield from self._round(stage, smaller, stage.prediction(), source).play(
-                list(once.values()), most=_FUZZED, queries=names
-            )
+        return naming
+
+    def _other_world(
+        self, stage: Stage, world: World | None, names: Sequence[str], source: random.Random
+    ) -> Iterator[Finding]:
+        if world is None or not names or stage.open(world):
+            return
+        callers = [p for p in stage.principals() if p.tenant == world.tenants[0]]
+        once = {p.kind: p for p in reversed(callers)}
+        yield from self._round(stage, world, stage.prediction(), source).play(
+            list(once.values()), most=_FUZZED, queries=names
+        )
 
     def fuzz(
         self, stage: Stage, scene: Round, principals: Sequence[Principal], source: random.Random

@@ -139,6 +139,7 @@ class QueryRound:
     def _reads(self, cases: Sequence[tuple[Cell, Case]]) -> Iterator[Finding]:
         calm: list[tuple[Case, Outcome]] = []
         suspicious: list[Case] = []
+        first: dict[tuple[object, ...], Outcome] = {}  # of what runs both ways
         for actor, mine in _by_actor(cases).items():
             earlier = self.stage.touches()
             outcomes = self.stage.read(actor, [c.sql for _, c in mine], prepare=False)
@@ -146,7 +147,9 @@ class QueryRound:
             wrote = self.stage.touches() != earlier  # through a function
             for (cell, case), outcome in zip(mine, outcomes, strict=True):
                 self._note(cell, case, outcome, len(outcome.rows))
-                if wrote or self._odd(case, outcome):
+                call_ = (case.query.name, case.caller, tuple(case.arguments.items()))
+                other = first.setdefault(call_, outcome)
+                if wrote or self._odd(case, outcome) or not _alike(case, outcome, other):
                     suspicious.append(case)
                 else:
                     calm.append((case, outcome))
@@ -197,8 +200,7 @@ class QueryRound:
             again = self.stage.read(actor, [c.sql for c, _ in mine], prepare=False)
             self.counters.reads += len(mine)
             for (case, outcome), other in zip(mine, again, strict=True):
-                one, two = Answer(outcome, Counter(), False), Answer(other, Counter(), False)
-                if not agree(one, two, unordered=case.unordered):
+                if not _alike(case, outcome, other):
                     found.append(case)
         return found
 
@@ -274,6 +276,13 @@ class QueryRound:
             if self.registry.add(finding, Witness(self.world, case.caller, (step,))):
                 caught |= set(finding.culprits)
                 yield finding
+
+
+def _alike(case: Case, one: Outcome, other: Outcome) -> bool:
+    if one is other:
+        return True
+    answers = (Answer(o, Counter(), wrote=False) for o in (one, other))
+    return agree(*answers, unordered=case.unordered)
 
 
 def call(query: LiveQuery, arguments: Arguments, sql: str) -> Step:

@@ -8,7 +8,7 @@ import pytest
 from tenantfuzz.campaign import Options, replay, run_campaign
 from tenantfuzz.errors import ToolError
 from tenantfuzz.events import CampaignFinished
-from tenantfuzz.policies.configuration import Adapter
+from tenantfuzz.policies.configuration import Adapter, Query
 from tenantfuzz.target import Target, find_target
 
 DESK = Path(__file__).parents[1] / "applications" / "desk"
@@ -106,6 +106,28 @@ def test_the_relation_that_was_not_scoped_is_named() -> None:
     assert "members AS members_2" in culprits
     (mend,) = {f.mend for f in finished.findings if f.culprits == ("members AS members_2",)}
     assert mend == "Let app scope members AS members_2 too, and not the root alone."
+
+
+JOIN = (
+    "SELECT r.body, t.subject FROM replies r JOIN tickets t ON t.id = r.ticket_id"
+    " WHERE r.org_id = :tenant"
+)
+TAKE = "INSERT INTO replies (id, org_id, ticket_id, body) VALUES (:id, :tenant, :ticket, :body)"
+
+
+def test_a_join_by_a_key_alone_leaks_once_somebody_can_cross_it() -> None:
+    target = find_target(DESK)
+    join = Query(name="app join", sql=JOIN)
+    alone = target.configuration.model_copy(update={"queries": (join,)})
+    assert run(replace(target, configuration=alone)).findings == ()
+    both = (Query(name="app take", sql=TAKE), join)
+    crossing = target.configuration.model_copy(update={"queries": both})
+    finished = run(replace(target, configuration=crossing))
+    found = {f.relation: (f.code, f.culprits) for f in finished.findings}
+    assert found == {
+        "app take": ("TF205", ("foreign key replies_ticket_id_fkey", "replies")),
+        "app join": ("TF501", ("tickets AS t",)),
+    }
 
 
 def test_a_scoping_function_that_fails_is_untested() -> None:

@@ -278,7 +278,8 @@ def scope_all(query: Any, caller: Caller) -> Any:
         if node.name == "people":
             inner = parse_one(
                 "SELECT p.* FROM people p JOIN members m ON m.person_id = p.id", dialect="postgres"
-            ).where(exp.EQ(this=exp.column("org_id", "m"), expression=tenant))
+            )
+            inner = inner.where(exp.EQ(this=exp.column("org_id", "m"), expression=tenant))
         elif node.name in columns:
             inner = exp.select("*").from_(node.name)
             inner = inner.where(exp.EQ(this=exp.column(columns[node.name]), expression=tenant))
