@@ -120,7 +120,8 @@ class Isolation:
                         ground.hidden(principal, relation)  # asked now, while the rules can be
                 stage.close()
             answers, effect = self._run_all(act, principals, ground, copies)
-            if not effect and all(a.empty for a in answers.values()):
+            silent = not effect and all(a.empty for a in answers.values())
+            if silent and not self._faults:
                 raise NotIsolated(_nothing(function, answers))
             groups: dict[str, list[Principal]] = {}
             for principal in principals:
@@ -174,7 +175,7 @@ class Isolation:
             return
         state = provenance.prediction.state
         rows = {(home, key): state[home][key] for _, home, key in hits}
-        what = "an error that tells of" if answer.error is not None else "gets"
+        what = "gets an error that tells of" if answer.error is not None else "gets"
         owners = ", ".join(owners_of(rows.values())) or "nobody"
         self._faults.append(
             _Fault(

@@ -1,8 +1,11 @@
 """Items of doors in real runs of pytest: outcomes, stories, reports, options."""
 
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 HOLE = "CREATE POLICY support ON issues FOR SELECT USING (true);\n"
 DOORS = [
@@ -45,6 +48,7 @@ def test_a_hole_fails_its_door_and_no_other(run_pytest: Run, make_target: Make) 
     assert mended.outcomes() == expected
 
 
+@pytest.mark.slow
 def test_workers_find_the_same(run_pytest: Run, make_target: Make) -> None:
     folder = make_target(HOLE, test_own=OWN)
     done = run_pytest(folder, "--tenantfuzz", "-n", "2", "-p", "no:cacheprovider")
@@ -179,6 +183,7 @@ def test_a_folder_without_a_file_is_tested_by_convention(
     assert "assumed [tenancy]" in done.output
 
 
+@pytest.mark.slow
 def test_a_budget_tries_drawn_worlds(run_pytest: Run, make_target: Make) -> None:
     folder = make_target()
     done = run_pytest(folder, "--tenantfuzz", "--tenantfuzz-time=2s", "--tenantfuzz-seed=7")
@@ -198,8 +203,6 @@ def test_a_run_that_does_not_ask_for_it_loads_nothing(run_pytest: Run, make_targ
         assert ours <= {"tenantfuzz", "tenantfuzz.plugin", "tenantfuzz.plugin.hooks"}, ours
         assert not {"psycopg", "sqlglot", "pydantic", "rich"} & set(sys.modules)
     """
-    import textwrap
-
     folder = make_target(test_own=textwrap.dedent(asked))
     done = run_pytest(folder, "-p", "no:pytest_postgresql", "-p", "no:postgresql")
     assert done.outcomes() == {"test_own": "passed"}, done.output
