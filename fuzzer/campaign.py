@@ -204,7 +204,8 @@ class _Campaign:
         for note in notes_on(self.prepared):
             yield self._warn(note.code, note.message, note.relation)
         if self.only is not None:
-            names = ", ".join(sorted(str(n) for n in self.only))
+            named = [*map(str, self.only), *self.play.names]
+            names = ", ".join(sorted(named))
             yield self._warn("", f"--only: nothing is said of anything but {names}")
         for query, message in self.play.warnings():
             yield self._warn("TF907", message, query)
