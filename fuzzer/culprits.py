@@ -53,7 +53,7 @@ def find_culprits(
             else "Let the application act as a role without SUPERUSER and BYPASSRLS."
         )
         return Culprits((bypass,), (f"The policies are decoration here: {bypass}.",), mend)
-    policies = _let_through(stage, principal, relation, violation)
+    policies, certain = _let_through(stage, principal, relation, violation)
     names = tuple(sorted(p.name for p in policies))
     sentences = tuple(_describe(p, violation.operation) for p in policies)
     sentences += tuple(
@@ -64,6 +64,15 @@ def find_culprits(
         if not p.permissive and p.command in ("all", violation.operation)
     )
     extra = violation.culprits
+    if not certain and policies and violation.operation == "select":
+        return Culprits(
+            (*extra, *names),
+            (
+                f"By its expression no policy of {relation.name} lets the row through: what a "
+                "statement before it set off (a role, a grant, a setting) does.",
+            ),
+            "See what the triggers of the relation that was written change, and stop that.",
+        )
     return Culprits((*extra, *names), sentences, _mend(principal, violation, policies))
 
 
@@ -91,18 +100,22 @@ def _side_effect(stage: Stage, violation: Violation) -> Culprits:
 
 def _let_through(
     stage: Stage, principal: Principal, relation: Relation, violation: Violation
-) -> list[Policy]:
+) -> tuple[list[Policy], bool]:
+    """The policies that may have done it, and whether that is certain or a guess: where none of
+    them is true for the row, they are all named."""
     role = stage.catalog.roles.get(principal.acting_role or "")
     if role is None:
-        return []
+        return [], True
     commands = _commands(violation)
     found: list[Policy] = []
+    certain = True
     for command, keys in commands:
         names = permissive_policies(role, relation, command)
         candidates = [p for p in relation.policies if p.name in names]
         passing = _passing(stage, principal, relation, candidates, command, keys)
+        certain = certain and passing != []
         found += [p for p in (passing or candidates) if p not in found]
-    return found
+    return found, certain
 
 
 def _commands(violation: Violation) -> list[tuple[str, frozenset[Key]]]:
@@ -129,10 +142,11 @@ def _passing(
     policies: Sequence[Policy],
     command: str,
     keys: frozenset[Key],
-) -> list[Policy]:
-    """Those of ``policies`` whose expression is true for any of the rows."""
+) -> list[Policy] | None:
+    """Those of ``policies`` whose expression is true for any of the rows; None where that could
+    not be found out."""
     if not policies or not keys:
-        return []
+        return None
     wire = stage.wire
     wire.execute("SAVEPOINT culprits")
     try:
@@ -140,7 +154,7 @@ def _passing(
         if wire.attempt("SET CONSTRAINTS ALL IMMEDIATE").failure is not None:
             wire.execute("ROLLBACK TO culprits")
         if wire.attempt(off).failure is not None:
-            return []
+            return None
         alias = identifier(relation.name.name)
         key = key_expression(stage.catalog, relation.name, alias)
         where = rows_by_key(stage.catalog, relation.name, keys)
@@ -152,7 +166,9 @@ def _passing(
         try:
             outcomes = stage.read(principal, queries, prepare=False)
         except ToolError:
-            return []
+            return None
+        if any(o.failure is not None for o in outcomes):
+            return None
         return [
             p
             for p, outcome in zip(policies, outcomes, strict=True)

@@ -34,6 +34,7 @@ _SETTINGS = (
     "SET plan_cache_mode = 'auto'",
 )
 _BATCH = 100  # reads in one trip to the server
+_DROPPED = -1
 _SWEEP_AFTER = 4000  # statements between two vacuums
 _TABLES = frozenset({RelationKind.TABLE, RelationKind.PARTITIONED})
 
@@ -173,7 +174,7 @@ class Stage:
         """How many rows were ever written in this transaction, by relation, undone ones included.
 
         Two readings that are equal mean that nothing was written to a relation in between
-        (pg_stat_get_xact_tuples_*: manual, section 27.2.25).
+        (pg_stat_get_xact_tuples_*: manual, section 27.2.25). One that is no longer there has -1.
         """
         if self._tables is None:
             self._tables = {
@@ -184,7 +185,11 @@ class Stage:
             f"pg_stat_get_xact_tuples_{word}(o)" for word in ("inserted", "updated", "deleted")
         )
         outcome = self.wire.pipeline(
-            [f"SELECT o, {counts} FROM unnest('{wanted}'::oid[]) AS o"], prepare=True
+            [
+                f"SELECT o, CASE WHEN EXISTS (SELECT FROM pg_class WHERE pg_class.oid = o) "
+                f"THEN {counts} ELSE {_DROPPED} END FROM unnest('{wanted}'::oid[]) AS o"
+            ],
+            prepare=True,
         )[0]
         return {self._tables[int(o or 0)]: int(n or 0) for o, n in outcome.rows}
 
@@ -204,7 +209,9 @@ class Stage:
                 touched.add(parent)
                 parent = self.catalog.relations[parent].parent
         names = self.judged() if whole else [n for n in self.judged() if n in touched]
-        return {**before, **self.state(names)}, frozenset(touched)
+        gone = [n for n in names if now.get(n) == _DROPPED]
+        state = self.state([n for n in names if n not in gone])
+        return {**before, **state, **{n: {} for n in gone}}, frozenset(touched)
 
     def population(self) -> Population:
         """Who is there: tenants, users and memberships, with their columns as attributes."""

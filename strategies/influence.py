@@ -5,8 +5,12 @@ from collections.abc import Mapping, Sequence
 
 from tenantfuzz.policies.structure import Catalog, RelationName
 
-SETTING = re.compile(r"\bset_config\b|\bset\s+(local|session)\b", re.IGNORECASE)
-"""What sets something in the session, in a function's body."""
+SETTING = re.compile(
+    r"\bset_config\b|\bset\s+(local|session)\b|"
+    r"\b(alter|create|drop)\s+(role|user|policy|table|function)\b|\b(grant|revoke)\b",
+    re.IGNORECASE,
+)
+"""What changes the session, or who may do what, in a function's body."""
 _DEPTH = 3  # functions that call functions
 
 
@@ -38,7 +42,7 @@ def _bare(name: str) -> re.Pattern[str]:
 
 
 def stirring_relations(catalog: Catalog) -> frozenset[RelationName]:
-    """The relations whose triggers set something in the session, which policies may read."""
+    """The relations whose triggers change the session, roles, grants, policies or tables."""
     return frozenset(
         name
         for name, relation in catalog.relations.items()
