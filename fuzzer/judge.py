@@ -381,11 +381,12 @@ class Judge:
                 principal, memberships=memberships, all_tenants=frozenset(now)
             )
         elif principal.user is not None:
-            gained = [t for t in now if t in standing.founded]
+            kept = [m for m in principal.memberships if m.tenant in now]
+            gained = [t for t in now if t in standing.founded - {m.tenant for m in kept}]
             if gained:
                 standing.principal = replace(
                     principal,
-                    memberships=tuple(Membership(t, now[t]) for t in gained),
+                    memberships=(*kept, *(Membership(t, now[t]) for t in gained)),
                     all_tenants=principal.all_tenants | set(gained),
                 )
 
