@@ -43,7 +43,7 @@ def test_a_hole_fails_its_door_and_no_other(run_pytest: Run, make_target: Make) 
     assert again.outcomes() == {"select[public.issues]": "failure"}
 
     make_target("", test_own=OWN)
-    mended = run_pytest(folder, "--tenantfuzz", "-n", "2")
+    mended = run_pytest(folder, "--tenantfuzz")
     assert mended.status == 0, mended.output
     assert mended.outcomes() == expected
 
@@ -125,6 +125,7 @@ def test_accepted_and_mild_findings_pass_and_are_told(run_pytest: Run, make_targ
     assert "does not fail: TF301-issues-insert-" in mild.output
 
 
+@pytest.mark.slow
 def test_saved_counterexamples_are_items(run_pytest: Run, make_target: Make) -> None:
     folder = make_target(HOLE)
     saving = run_pytest(folder, "--tenantfuzz", "--tenantfuzz-save", "-k", "select and issues")

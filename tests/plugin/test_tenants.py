@@ -161,7 +161,7 @@ def test_a_hole_fails_tests_of_ones_own(run_pytest: Run, make_target: Make) -> N
     folder = make_target(
         "CREATE POLICY support ON issues FOR SELECT USING (true);", test_unsound=UNSOUND
     )
-    done = run_pytest(folder, "tests", "-W", "error", "-n", "2")
+    done = run_pytest(folder, "tests", "-W", "error")
     assert set(done.outcomes().values()) == {"failure"}, done.output
     text = " ".join(done.output.split())
     for said in (
@@ -181,6 +181,17 @@ def test_a_target_that_cannot_be_loaded_says_so(run_pytest: Run, make_target: Ma
     assert "Traceback" not in done.output
 
 
+README = Path(__file__).parents[2] / "README.md"
+
+
+def test_the_example_of_the_readme(run_pytest: Run, make_target: Make) -> None:
+    [example] = re.findall(r"^```python\n(.*?tenants.*?)^```$", README.read_text(), re.S | re.M)
+    folder = make_target(test_example=example)
+    done = run_pytest(folder, "tests", "-W", "error")
+    assert done.status == 0, done.output
+    assert len(done.outcomes()) == 3
+
+
 SERVER = """
 import pytest
 
@@ -197,6 +208,7 @@ def test_own(tenants):
 """
 
 
+@pytest.mark.slow
 def test_a_server_of_the_users_own(run_pytest: Run, make_target: Make) -> None:
     with start_embedded() as server:
         dsn = server.conninfo("postgres")
