@@ -55,7 +55,13 @@ def assume(
     open_questions = [*(q for q in inference.questions if q.essential), *_unsure(inference)]
     if open_questions:
         raise ToolError(
-            "\n".join(["the schema alone does not say:", *map(_asked, open_questions)]),
+            "\n".join(
+                [
+                    "the schema alone does not say:",
+                    *map(_asked, open_questions),
+                    *(f"  note: {remark}" for remark in inference.remarks),
+                ]
+            ),
             hint=_init(target),
         )
     sure = [g for g in inference.guesses if g.confidence is Confidence.SURE]

@@ -124,6 +124,8 @@ class IdentitySearch:
         named = mechanism.names_tenant or mechanism.names_user or mechanism.settings
         if named or mechanism.role is not None or holds(self.given, path):
             return
+        if not people.tenant_places:
+            return  # while nobody knows what a tenant is, policies cannot be understood
         if any(k in self.preset.settings for k in ("request.jwt.claims",)) and people.joining:
             return
         text = "how does the session learn who asks? no policy reads a setting, a claim or the role"

@@ -27,6 +27,7 @@ class People:
     users: Relation | None
     user_key: str | None
     joining: Joining | None
+    active: str | None  # the predicate that memberships in force satisfy
     tenant_places: frozenset[Place]
     user_places: frozenset[Place]
 
@@ -134,7 +135,8 @@ def _tenants_of(source: Source, people: People) -> str | None:
     if source.path:
         value += "::text"
     user = f"m.{readable_identifier(joining.user)}"
-    return f"SELECT {value} FROM {qualified(joining.relation)} m WHERE {user} = :user"
+    active = f" AND ({people.active})" if people.active is not None else ""
+    return f"SELECT {value} FROM {qualified(joining.relation)} m WHERE {user} = :user{active}"
 
 
 def _credential(place: Place, around: Surroundings, people: People) -> str | None:

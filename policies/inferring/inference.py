@@ -270,8 +270,11 @@ class _Inferrer:
             value["active"] = active
             reason += f"; {why}"
         elif candidates:
+            # Where policies ask memberships, one that ended counts for them: a finding, if it is
+            # meant. Where the application says whose member one is, it may know better.
+            told = any(m.place.relation == best.relation for m in self.evidence.matches)
             meant = tuple({**value, "active": predicate} for predicate in candidates)
-            self.questions.append(Question(path, why, meant))
+            self.questions.append(Question(path, why, meant, essential=not told))
         self._guess(path, value, reason, Confidence.SURE if sure else Confidence.LIKELY)
         return best
 
@@ -354,9 +357,19 @@ class _Inferrer:
             landmarks.users,
             landmarks.user_key,
             joining,
+            self._active(),
             frozenset(tenant),
             frozenset(user - tenant),
         )
+
+    def _active(self) -> str | None:
+        """The predicate of memberships in force, as it is stated or guessed."""
+        stated = self._stated("identity", "memberships", "active")
+        if isinstance(stated, str):
+            return stated
+        guessed = [g.value for g in self.guesses if g.path == ("identity", "memberships")]
+        active = guessed[0].get("active") if guessed and isinstance(guessed[0], Mapping) else None
+        return active if isinstance(active, str) else None
 
     def _own_places(self, people: People) -> frozenset[Place]:
         sources = {m.source for m in self.evidence.matches if m.place in people.user_places}

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from tenantfuzz.policies.inferring.guesses import Confidence
 from tenantfuzz.policies.inferring.pointers import Pointer, Surroundings
 from tenantfuzz.policies.inferring.readings import Match, Place, Reading
+from tenantfuzz.policies.inferring.session import opened_relations
 from tenantfuzz.policies.inferring.words import (
     MEMBER_WORDS,
     TENANT_WORDS,
@@ -32,7 +33,8 @@ class Proposal:
     """A relation for a part, its points, and what speaks for it.
 
     ``joined``: users are made members of it; ``decided``: the session decides about its key;
-    ``above``: the relation to whose rows its own rows belong.
+    ``named``: its name is one that tenants usually have; ``above``: the relation to whose rows its
+    own rows belong.
     """
 
     relation: RelationName
@@ -40,6 +42,7 @@ class Proposal:
     reasons: tuple[str, ...] = ()
     joined: bool = False
     decided: bool = False
+    named: bool = False
     above: RelationName | None = None
 
 
@@ -78,11 +81,11 @@ def gather(readings: tuple[Reading, ...], defaults: tuple[Match, ...]) -> Eviden
     lookups: dict[Place, set[Place]] = {}
     for reading in readings:
         matches |= dict.fromkeys(reading.matches)
-        asked = {m.place.relation for m in reading.matches}
-        for column, other in reading.lookups:
+        opened = opened_relations(reading.matches, reading.lookups)
+        for own, other in reading.lookups:
             # What is found in a relation that the session opens: my memberships, my profile.
-            if other.relation in asked:
-                lookups.setdefault(Place(reading.relation, column), set()).add(other)
+            if other.relation in opened:
+                lookups.setdefault(own, set()).add(other)
     matches |= dict.fromkeys(defaults)
     return Evidence(tuple(matches), {k: frozenset(v) for k, v in lookups.items()})
 
@@ -161,9 +164,11 @@ def propose_tenants(
             points += 2 + 4 * decided / len(places)
             reasons.append("policies compare its key with the session")
         if (above := _above(around, relation, owners)) is not None:
-            points -= 3
+            points -= 3 if spoken else 6
             reasons.append(f"its rows belong to {above}")
-        found.append(Proposal(name, points, tuple(reasons), best >= 3, decided > 0, above))
+        found.append(
+            Proposal(name, points, tuple(reasons), best >= 3, decided > 0, spoken > 1, above)
+        )
     return _ranked(found)
 
 
@@ -174,6 +179,7 @@ def is_contested(proposals: list[Proposal]) -> bool:
     return any(
         other.joined
         and best.joined
+        and (other.named or not best.named)
         and (other.above == best.relation or best.above == other.relation)
         and (other.decided or not best.decided)
         for other in others
@@ -240,7 +246,7 @@ def _joining(
     elif profile or any(set(u.columns) == {user.column} for u in unique):
         points += 1
         reasons.append("each user is there once, with its tenant")
-    asked = evidence.compared(Place(name, user.column))
+    asked = evidence.decides(Place(name, user.column))
     opened = any(Place(name, tenant.column) in found for found in evidence.lookups.values())
     if asked and opened:
         points += 3

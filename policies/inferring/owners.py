@@ -8,25 +8,25 @@ from tenantfuzz.policies.classification import Classification, Landmarks
 from tenantfuzz.policies.configuration import parse_ownership
 from tenantfuzz.policies.inferring.guesses import Confidence, Guess, Question
 from tenantfuzz.policies.inferring.pointers import Pointer, Surroundings, display
-from tenantfuzz.policies.inferring.readings import Place, Reading
+from tenantfuzz.policies.inferring.readings import Alternative, Place, Reading
 from tenantfuzz.policies.inferring.roles import reaches
-from tenantfuzz.policies.inferring.widening import parents, widened
+from tenantfuzz.policies.inferring.widening import widenings
 from tenantfuzz.policies.inferring.words import (
     CATALOGUE_WORDS,
     SECRET_WORDS,
     TENANT_WORDS,
     is_pointer,
+    names_it,
     nearly_names_it,
     subject,
     words,
 )
 from tenantfuzz.policies.lookup import Lookup, single_key
 from tenantfuzz.policies.model import Ownership, OwnershipKind
-from tenantfuzz.policies.quoting import readable_identifier
 from tenantfuzz.policies.structure import Operation, Relation, RelationName, Role
 from tenantfuzz.policies.ways import References, read_reference
 
-_LONGEST = 160
+_OWNING = frozenset({"owner", "owning", "own", "id", "fk", "ref", "key"})
 _NOT_OWNED = (OwnershipKind.SHARED, OwnershipKind.PRIVATE, OwnershipKind.UNCLASSIFIED)
 _WRITES = (Operation.INSERT, Operation.UPDATE, Operation.DELETE)
 
@@ -59,8 +59,13 @@ def tenant_columns(around: Surroundings, tenants: Relation) -> tuple[str, ...]:
     for pointer in around.to(tenants.name):
         if pointer.relation != tenants.name and not is_pointer(pointer.column):
             counts[pointer.column] += 1
-    named = [c for c in counts if nearly_names_it(c, tenants.name.name)]
-    usual = named or [c for c, _ in counts.most_common(1)]
+    named = [c for c in counts if names_it(c, tenants.name.name)]
+    nearly = [c for c in counts if nearly_names_it(c, tenants.name.name)]
+    usual = (
+        named
+        or sorted(nearly, key=lambda c: (-counts[c], c))[:1]
+        or [c for c, _ in counts.most_common(1)]
+    )
     return tuple(sorted(usual, key=lambda c: (-counts[c], c)))
 
 
@@ -192,14 +197,26 @@ class OwnerSearch:
             self._nullable(relation, column)
 
     def _unusual(self, relation: Relation, pointer: Pointer) -> None:
+        """The only column that leads to the tenants, under a name of its own."""
         value = {"column": pointer.column}
         reason = f"its column {pointer.column} leads to {pointer.target}"
-        if is_pointer(pointer.column) or not pointer.declared:
-            self._ask(relation, f"{reason}, but may not say whose the row is", [value])
-        elif pointer.required:
+        said = set(subject(pointer.column)) - set(words(pointer.target.name))
+        users = self._known.landmarks.users
+        ways = [
+            p
+            for p in self._around.of(relation.name)
+            if p.required
+            and p.target not in (pointer.target, relation.name)
+            and (users is None or p.target != users.name)
+        ]
+        if is_pointer(pointer.column) or not pointer.declared or ways:
+            candidates = [{"via": ways[0].column}, value] if ways else [value]
+            self._ask(relation, f"{reason}, but may not say whose the row is", candidates)
+        elif pointer.required and said <= _OWNING:
             self._declare(relation, value, reason, Confidence.SURE)
         else:
-            self._declare(relation, value, f"{reason}, where it is set", Confidence.LIKELY)
+            reason += "" if pointer.required else ", where it is set"
+            self._declare(relation, value, reason, Confidence.LIKELY)
 
     def _nullable(self, relation: Relation, column: str) -> None:
         """Rows without a tenant: everybody's, or nobody's?"""
@@ -264,7 +281,10 @@ class OwnerSearch:
         place = Place(relation.name, column)
         if place not in self._known.own_places:
             return False
-        return all(any(m.place == place for m in r.matches) for r in own)
+        shown = self._alternatives(relation.name)
+        return all(any(m.place == place for m in r.matches) for r in own) and all(
+            place in a.own for a in shown
+        )
 
     def _ways(self) -> None:
         """Ways that resolution itself finds: sure where a row cannot be without its owner."""
@@ -325,43 +345,22 @@ class OwnerSearch:
 
     def _widened(self) -> None:
         """Rows that policies mean to show to others: whether that is so, only a person can say."""
-        ownership = self._classified()
         marks = self._known.landmarks
-        landmarks = {m.name for m in (marks.users,) if m is not None}
-        if marks.memberships is not None:
-            landmarks.add(marks.memberships.relation)
-        tree = next(
-            (
-                p.column
-                for p in (self._around.to(marks.tenants.name) if marks.tenants is not None else ())
-                if p.relation == p.target
-            ),
-            None,
-        )
-        for name, relation in self._around.tables.items():
-            owner = ownership[name].column
+        joined = marks.memberships.relation if marks.memberships is not None else None
+        people = {r for r in (marks.users.name if marks.users is not None else None, joined) if r}
+        tenants = marks.tenants.name if marks.tenants is not None else None
+        ownership = self._classified()
+        for found in widenings(self._around, self._readings, ownership, people, tenants):
+            name = found.relation
             if name in self._doubts or ownership[name].kind in _NOT_OWNED:
                 continue
-            above = parents(self._around, name) - (landmarks - {name})
-            columns = {n: ownership[n].column for n in above if n in ownership}
-            found = widened(
-                (a for r in self._readings if r.relation == name for a in r.alternatives),
-                owners=frozenset(Place(n, c) for n, c in columns.items() if c is not None),
-                usual=above | landmarks,
-                tree=tree,
-            )
-            if not found:
-                continue
-            shown = " OR ".join(a.sql if len(found) == 1 else f"({a.sql})" for a in found)
-            short = shown if len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"
-            text = f"a policy shows rows of {name} to others where {short}: is that meant?"
-            self._doubts[name] = text
-            predicate = "…"
-            if owner is not None and all(a.plain and not a.asks for a in found):
-                column = f"{readable_identifier(name.name)}.{readable_identifier(owner)}"
-                predicate = f"{column} = :tenant OR ({shown})"
-            path = ("access", "*", self._display(relation))
-            self._questions.append(Question(path, text, ({"select": {"any": predicate}},)))
+            self._doubts[name] = found.text
+            path = ("access", "*", self._display(self._around.tables[name]))
+            candidates = ({"select": {"any": found.predicate}},)
+            self._questions.append(Question(path, found.text, candidates))
+
+    def _alternatives(self, name: RelationName) -> list[Alternative]:
+        return [a for r in self._readings if r.relation == name for a in r.alternatives]
 
     def _is_catalogue(self, relation: Relation) -> tuple[str, Confidence] | None:
         around = self._around

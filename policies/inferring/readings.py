@@ -60,8 +60,9 @@ class Alternative:
     ``plain``: it reads the row's own columns and nothing else; ``picks``: it picks rows by a value
     that they have; ``asks``: it depends on who asks; ``opens``: inside, it has an alternative of
     its own that speaks of what is public. ``spoken`` are the words of its columns and constants,
-    ``columns`` the columns, ``relations`` what its queries read, ``decided`` the columns that the
-    session decides about.
+    ``columns`` the columns, ``relations`` what its queries read, ``decided`` the columns of any row
+    that the session decides about, ``own`` those of the very row; ``ties`` are columns of the very
+    row with what they are compared with in other relations.
     """
 
     sql: str
@@ -73,22 +74,24 @@ class Alternative:
     columns: frozenset[str]
     relations: frozenset[RelationName]
     decided: frozenset[Place]
+    own: frozenset[Place]
+    ties: frozenset[tuple[str, Place]]
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What one policy, with the functions that it calls, reads of the session.
 
-    ``lookups`` are columns of the policy's relation that are compared with what a query finds in a
-    column of another relation; ``shows_null`` are columns whose rows without a value the policy
-    shows, whoever asks; ``alternatives`` are why it shows rows, where it does.
+    ``lookups`` are columns that are compared with what a query finds in another column;
+    ``shows_null`` are columns whose rows without a value the policy shows, whoever asks;
+    ``alternatives`` are why it shows rows, where it does.
     """
 
     relation: RelationName
     policy: str
     matches: tuple[Match, ...] = ()
     sources: frozenset[Source] = frozenset()
-    lookups: tuple[tuple[str, Place], ...] = ()
+    lookups: tuple[tuple[Place, Place], ...] = ()
     conditions: tuple[Condition, ...] = ()
     shows_null: frozenset[str] = frozenset()
     alternatives: tuple[Alternative, ...] = ()

@@ -8,9 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-import sqlglot
 from sqlglot import exp
-from sqlglot.errors import SqlglotError
 
 from tenantfuzz.policies.inferring.bodies import body_of, parameter_names
 from tenantfuzz.policies.inferring.readings import (
@@ -21,6 +19,19 @@ from tenantfuzz.policies.inferring.readings import (
     Place,
     Reading,
     Source,
+)
+from tenantfuzz.policies.inferring.trees import (
+    alternatives,
+    conjuncts,
+    disjuncts,
+    is_path,
+    keys_of,
+    parsed,
+    picks,
+    readable,
+    shown_nulls,
+    stripped,
+    unwrapped,
 )
 from tenantfuzz.policies.inferring.words import PUBLIC_WORDS, words
 from tenantfuzz.policies.structure import (
@@ -33,7 +44,6 @@ from tenantfuzz.policies.structure import (
 )
 
 _SETTING = re.compile(r"current_setting\(\s*'([^']+)'", re.IGNORECASE)
-_ARRAY_TEXT = re.compile(r"\{(.*)\}", re.DOTALL)
 _SPLITTING = frozenset({"string_to_array", "regexp_split_to_array", "string_to_table"})
 _ELEMENTS = frozenset({"jsonb_array_elements_text", "json_array_elements_text"})
 _OBJECT_KEYS = frozenset({"jsonb_object_keys", "json_object_keys"})
@@ -52,6 +62,8 @@ class _Found:
     parameters: list[tuple[int, Place]] = field(default_factory=list)
     spoken: set[str] = field(default_factory=set)
     columns: set[str] = field(default_factory=set)
+    own: set[Place] = field(default_factory=set)
+    ties: set[tuple[str, Place]] = field(default_factory=set)
     relations: set[RelationName] = field(default_factory=set)
     opens: bool = False
 
@@ -63,6 +75,8 @@ class _Found:
         self.constants += other.constants
         self.spoken |= other.spoken
         self.columns |= other.columns
+        self.own |= other.own
+        self.ties |= other.ties
         self.relations |= other.relations
         self.opens |= other.opens
 
@@ -73,6 +87,7 @@ class _Scope:
     variables: Mapping[str, frozenset[Source | Place]]
     query: int
     parameters: tuple[str, ...] = ()
+    home: Relation | None = None  # whose row the policy is about
 
 
 def read_policies(catalog: Catalog) -> tuple[Reading, ...]:
@@ -108,55 +123,57 @@ class _Reader:
     def policy(self, relation: Relation, policy: Policy) -> Reading:
         found = _Found()
         nulls: set[str] = set()
-        alternatives: list[Alternative] = []
+        reasons: list[Alternative] = []
         for text in filter(None, (policy.using, policy.check)):
             tree = parsed(text)
             if tree is None:
                 found.sources |= {Source(s) for s in _SETTING.findall(text)}
                 continue
             self._queries += 1
-            scope = _Scope(((relation.name.name, relation),), {}, self._queries)
+            home = ((relation.name.name, relation),)
+            scope = _Scope(home, {}, self._queries, home=relation)
             self._walk(tree, scope, found, 0)
-            nulls |= _shown_nulls(tree)
+            nulls |= shown_nulls(tree)
             shows = policy.permissive and policy.applies_to(Operation.SELECT)
             if shows and text == policy.using:
-                alternatives += self._alternatives(tree, scope)
+                reasons += self._alternatives(tree, scope)
         return Reading(
             relation.name,
             policy.name,
             tuple(dict.fromkeys(found.matches)),
             _longest(found.sources),
-            tuple(
-                dict.fromkeys(
-                    (own.column, other)
-                    for own, other in found.lookups
-                    if own.relation == relation.name
-                )
-            ),
+            tuple(dict.fromkeys(found.lookups)),
             tuple(dict.fromkeys(found.conditions)),
             frozenset(nulls),
-            tuple(alternatives),
+            tuple(reasons),
             tuple(dict.fromkeys(found.constants)),
         )
 
     def _alternatives(self, tree: exp.Expression, scope: _Scope) -> Iterator[Alternative]:
-        """The operands of a policy's OR, each by itself."""
-        for part in _disjuncts(tree):
+        """The reasons for which a policy shows a row, each by itself."""
+        for part in alternatives(tree):
             found = _Found()
             self._walk(part, scope, found, 0)
-            asked = {m.place.relation for m in found.matches}
+            opened = opened_relations(found.matches, found.lookups)
             decided = {m.place for m in found.matches}
-            decided |= {own for own, other in found.lookups if other.relation in asked}
+            decided |= {own for own, other in found.lookups if other.relation in opened}
+            own = found.own | {
+                Place(scope.home.name, column)
+                for column, other in found.ties
+                if scope.home is not None and other.relation in opened
+            }
             yield Alternative(
-                _readable(part),
+                readable(part),
                 part.find(exp.Anonymous, exp.Select) is None,
-                any(_picks(condition) for condition in _conjuncts(part)),
+                any(picks(condition) for condition in conjuncts(part)),
                 bool(found.sources),
                 found.opens,
                 frozenset(word for name in found.spoken for word in words(name)),
                 frozenset(found.columns),
                 frozenset(found.relations),
                 frozenset(decided),
+                frozenset(own),
+                frozenset(found.ties),
             )
 
     def sources_of(self, text: str) -> Iterator[Source]:
@@ -196,7 +213,7 @@ class _Reader:
     def _open(self, node: exp.Or, scope: _Scope, found: _Found, depth: int) -> None:
         """Notes whether one operand speaks of what is public while another asks who it is."""
         asking = public = False
-        for part in _disjuncts(node):
+        for part in disjuncts(node):
             inner = _Found()
             self._walk(part, scope, inner, depth)
             spoken = {word for name in inner.spoken for word in words(name)}
@@ -206,7 +223,7 @@ class _Reader:
 
     def _values_at(self, node: exp.Expression, scope: _Scope, found: _Found, depth: int) -> None:
         """Notes what a call reads, wherever it stands."""
-        if isinstance(node, exp.Anonymous | exp.CurrentUser | exp.SessionUser) or _is_path(node):
+        if isinstance(node, exp.Anonymous | exp.CurrentUser | exp.SessionUser) or is_path(node):
             values = self._values(node, scope, found, depth)
             found.sources |= {v for v in values if isinstance(v, Source)}
 
@@ -229,7 +246,7 @@ class _Reader:
         where = select.args.get("where")
         joins = [j.args.get("on") for j in select.args.get("joins") or ()]
         for tree in [where.this if where is not None else None, *joins]:
-            for part in _conjuncts(tree):
+            for part in conjuncts(tree):
                 self._condition(part, scope, found)
 
     def _condition(self, part: exp.Expression, scope: _Scope, found: _Found) -> None:
@@ -246,7 +263,7 @@ class _Reader:
             column.set("db", None)
         [relation] = relations
         names = tuple(sorted({column.name for column in columns}))
-        text = _stripped(bare).sql(dialect="postgres")
+        text = stripped(bare).sql(dialect="postgres")
         found.conditions.append(Condition(relation, text, names, scope.query))
 
     def _compare(
@@ -259,9 +276,9 @@ class _Reader:
         plural: str = "",
     ) -> None:
         for one, other in ((left, right), (right, left)):
-            place = self._place(_stripped(one), scope)
+            place = self._place(stripped(one), scope)
             if place is None:
-                constant = _stripped(one)
+                constant = stripped(one)
                 if isinstance(constant, exp.Literal | exp.Boolean):
                     found.constants += [
                         (v, str(constant.this).lower())
@@ -269,15 +286,31 @@ class _Reader:
                         if isinstance(v, Source)
                     ]
                 continue
-            if (number := _parameter(_stripped(other), scope)) is not None:
+            if (number := _parameter(stripped(other), scope)) is not None:
                 found.parameters.append((number, place))
                 continue
             for value in self._values(other, scope, found, depth):
+                if self._is_home(stripped(one), scope):
+                    if isinstance(value, Source):
+                        found.own.add(place)
+                    else:
+                        found.ties.add((place.column, value))
                 if isinstance(value, Source):
                     several = value.plural or plural
                     found.matches.append(Match(place, replace(value, plural=several), scope.query))
                 elif value != place:
                     found.lookups.append((place, value))
+
+    def _is_home(self, node: exp.Expression, scope: _Scope) -> bool:
+        """Whether a column is one of the very row that the policy is about."""
+        if scope.home is None or not isinstance(node, exp.Column):
+            return False
+        *inner, (alias, home) = scope.tables
+        if node.table:
+            return node.table == alias and all(a != alias for a, _ in inner)
+        return all(r.column(node.name) is None for _, r in inner) and (
+            home.column(node.name) is not None
+        )
 
     def _place(self, node: exp.Expression, scope: _Scope) -> Place | None:
         if not isinstance(node, exp.Column):
@@ -294,7 +327,7 @@ class _Reader:
         self, node: exp.Expression, scope: _Scope, found: _Found, depth: int
     ) -> set[Source | Place]:
         """Where the value of an expression comes from."""
-        node = _unwrapped(node)
+        node = unwrapped(node)
         match node:
             case exp.Cast():
                 cast = self._values(node.this, scope, found, depth)
@@ -322,8 +355,8 @@ class _Reader:
                 return set()
             case exp.Anonymous():
                 return self._call(node, scope, found, depth)
-        if _is_path(node):
-            keys = _keys(node.expression)
+        if is_path(node):
+            keys = keys_of(node.expression)
             return {_deeper(v, keys) for v in self._values(node.this, scope, found, depth)}
         values: set[Source | Place] = set()
         if isinstance(node, exp.Func) and (
@@ -344,15 +377,16 @@ class _Reader:
         name = node.name.lower()
         arguments = node.expressions
         if name == "current_setting":
-            text = _stripped(arguments[0]) if arguments else None
+            text = stripped(arguments[0]) if arguments else None
             if isinstance(text, exp.Literal):
                 source = Source(str(text.this))
                 found.sources.add(source)
                 return {source}
-            return set()
+            number = _parameter(text, scope) if text is not None else None
+            return {Source(f"${number}")} if number is not None else set()
         if name in _PATHS and arguments:
             keys = tuple(
-                str(a.this) for x in arguments[1:] if isinstance(a := _stripped(x), exp.Literal)
+                str(a.this) for x in arguments[1:] if isinstance(a := stripped(x), exp.Literal)
             )
             return {_deeper(v, keys) for v in self._values(arguments[0], scope, found, depth)}
         functions = self._functions.get(node.name, [])
@@ -378,16 +412,18 @@ class _Reader:
         them where it is called."""
         values: set[Source | Place] = set()
         for function in functions:
-            inner = self._function(function, depth + 1)
+            inner = _bound(self._function(function, depth + 1), arguments)
             found.add(inner)
             values |= inner.values
             for number, place in inner.parameters:
                 if number >= len(arguments):
                     continue
-                given = self._place(_stripped(arguments[number]), scope)
+                given = self._place(stripped(arguments[number]), scope)
                 if given is not None:
                     found.lookups.append((given, place))
-                elif (outer := _parameter(_stripped(arguments[number]), scope)) is not None:
+                    if self._is_home(stripped(arguments[number]), scope):
+                        found.ties.add((given.column, place))
+                elif (outer := _parameter(stripped(arguments[number]), scope)) is not None:
                     found.parameters.append((outer, place))
         return values
 
@@ -416,47 +452,51 @@ class _Reader:
         return found
 
 
-def parsed(text: str) -> exp.Expression | None:
-    """The syntax tree of an expression or a query, or None where it is not understood."""
-    try:
-        tree = sqlglot.parse_one(text, dialect="postgres")
-    except (SqlglotError, RecursionError):
-        return None
-    return tree if isinstance(tree, exp.Expression) else None
+def _bound(found: _Found, arguments: list[exp.Expression]) -> _Found:
+    """What a function reads where it is called: settings that it takes by name have their names."""
+    named = {
+        f"${number}": str(text.this)
+        for number, argument in enumerate(arguments)
+        if isinstance(text := stripped(argument), exp.Literal)
+    }
 
+    def bind(source: Source) -> Source | None:
+        if not source.setting.startswith("$"):
+            return source
+        name = named.get(source.setting)
+        return replace(source, setting=name) if name is not None else None
 
-def _unwrapped(node: exp.Expression) -> exp.Expression:
-    while isinstance(node, exp.Paren | exp.Subquery | exp.Alias | exp.Collate):
-        node = node.this
-    return node
-
-
-def _stripped(node: exp.Expression) -> exp.Expression:
-    """``node`` without what stands around it: parentheses, casts, a sub-select of one value."""
-    while True:
-        node = _unwrapped(node)
-        if isinstance(node, exp.Cast):
-            node = node.this
-        else:
-            return node
-
-
-def _is_path(node: exp.Expression) -> bool:
-    return isinstance(
-        node,
-        exp.JSONExtract | exp.JSONExtractScalar | exp.JSONBExtract | exp.JSONBExtractScalar,
+    if not any(s.setting.startswith("$") for s in _sources_in(found)):
+        return found
+    return replace(
+        found,
+        matches=[replace(m, source=b) for m in found.matches if (b := bind(m.source))],
+        sources={b for s in _sources_in(found) if (b := bind(s))},
+        values={
+            *(v for v in found.values if isinstance(v, Place)),
+            *(b for v in found.values if isinstance(v, Source) and (b := bind(v))),
+        },
     )
 
 
-def _keys(node: exp.Expression) -> tuple[str, ...]:
-    if isinstance(node, exp.JSONPath):
-        return tuple(str(part.this) for part in node.find_all(exp.JSONPathKey))
-    node = _stripped(node)
-    if isinstance(node, exp.Literal):
-        text = str(node.this)
-        listed = _ARRAY_TEXT.fullmatch(text)
-        return tuple(k.strip().strip('"') for k in listed[1].split(",")) if listed else (text,)
-    return ()
+def _sources_in(found: _Found) -> set[Source]:
+    values = {v for v in found.values if isinstance(v, Source)}
+    return found.sources | values | {m.source for m in found.matches}
+
+
+def opened_relations(
+    matches: Iterable[Match], lookups: Iterable[tuple[Place, Place]]
+) -> frozenset[RelationName]:
+    """The relations of which the session sees its own rows: those that it is compared with, and
+    those that are compared with what is found in such a relation."""
+    opened = {m.place.relation for m in matches}
+    pairs = set(lookups)
+    progress = True
+    while progress:
+        more = {own.relation for own, other in pairs if other.relation in opened} - opened
+        opened |= more
+        progress = bool(more)
+    return frozenset(opened)
 
 
 def _deeper(value: Source | Place, keys: Iterable[str]) -> Source | Place:
@@ -493,57 +533,3 @@ def _parameter(node: exp.Expression, scope: _Scope) -> int | None:
 
 def _plural(value: Source | Place, how: str) -> Source | Place:
     return replace(value, plural=value.plural or how) if isinstance(value, Source) else value
-
-
-def _conjuncts(tree: exp.Expression | None) -> Iterator[exp.Expression]:
-    if tree is None:
-        return
-    tree = _unwrapped(tree)
-    if isinstance(tree, exp.And):
-        yield from _conjuncts(tree.this)
-        yield from _conjuncts(tree.expression)
-    else:
-        yield tree
-
-
-def _readable(part: exp.Expression) -> str:
-    """A condition without the types that the catalog writes behind every constant."""
-    part = _unwrapped(part).copy()
-    for cast in list(part.find_all(exp.Cast)):
-        if isinstance(cast.this, exp.Literal):
-            cast.replace(cast.this)
-    return part.sql(dialect="postgres")
-
-
-def _picks(condition: exp.Expression) -> bool:
-    """Whether a condition picks rows that have a value: ``kind = 'logo'``, ``is_open``."""
-    match condition:
-        case exp.Column():
-            return True
-        case exp.EQ():
-            sides = {type(_stripped(condition.this)), type(_stripped(condition.expression))}
-            return exp.Column in sides and bool(sides & {exp.Literal, exp.Boolean})
-        case exp.In():
-            listed = all(isinstance(_stripped(e), exp.Literal) for e in condition.expressions)
-            return bool(condition.expressions) and listed
-    return False
-
-
-def _disjuncts(tree: exp.Expression) -> Iterator[exp.Expression]:
-    tree = _unwrapped(tree)
-    if isinstance(tree, exp.Or):
-        yield from _disjuncts(tree.this)
-        yield from _disjuncts(tree.expression)
-    else:
-        yield tree
-
-
-def _shown_nulls(tree: exp.Expression) -> set[str]:
-    """Columns that a policy's own words let be NULL, so that it may show rows without a value."""
-    shown = set()
-    for part in tree.find_all(exp.Is):
-        column = _stripped(part.this)
-        inner = part.find_ancestor(exp.Select, exp.Not) is not None
-        if isinstance(part.expression, exp.Null) and isinstance(column, exp.Column) and not inner:
-            shown.add(column.name)
-    return shown

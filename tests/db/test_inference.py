@@ -279,3 +279,100 @@ def test_a_membership_that_ends_unnoticed_is_asked_about(server: Server) -> None
             "active": "removed_at IS NULL",
         },
     )
+
+
+WIDER = """
+CREATE TABLE flags (user_id int PRIMARY KEY REFERENCES users, is_platform_admin boolean);
+CREATE TABLE shares (issue_id int REFERENCES issues, user_id int REFERENCES users,
+  PRIMARY KEY (issue_id, user_id));
+ALTER TABLE organizations ADD parent_id int REFERENCES organizations;
+ALTER TABLE issues ADD kind text, ADD gone_at timestamptz;
+CREATE FUNCTION me() RETURNS int LANGUAGE sql STABLE
+RETURN nullif(current_setting('app.user', true), '')::int;
+CREATE FUNCTION mine() RETURNS SETOF int LANGUAGE sql STABLE SECURITY DEFINER AS
+$$ SELECT m.organization_id FROM public.members m WHERE m.user_id = public.me() $$;
+CREATE FUNCTION below() RETURNS SETOF int LANGUAGE sql STABLE SECURITY DEFINER AS
+$$ SELECT o.id FROM public.organizations o WHERE o.parent_id IN (SELECT public.mine()) $$;
+CREATE FUNCTION staff() RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER AS
+$$ SELECT f.is_platform_admin FROM public.flags f WHERE f.user_id = public.me() $$;
+"""
+TIED = "organization_id IN (SELECT mine())"
+
+
+@pytest.mark.parametrize(
+    ("using", "meant"),
+    [
+        # Somebody meant these to be seen by others, or nobody did: a person has to say.
+        (f"{TIED} OR kind = 'template'", True),
+        (f"gone_at IS NULL AND ({TIED} OR kind IN ('news', 'notice'))", True),
+        (f"{TIED} OR staff()", True),
+        (f"{TIED} OR EXISTS (SELECT 1 FROM shares s WHERE s.issue_id = issues.id"
+         " AND s.user_id = me())", True),
+        ("organization_id IN (SELECT below())", True),
+        # These say nothing of others but forget to ask whose the row is: they are leaks.
+        (TIED, False),
+        ("true", False),
+        ("gone_at IS NULL", False),
+        (f"{TIED} OR kind IS NOT NULL", False),
+        ("EXISTS (SELECT 1 FROM members m WHERE m.user_id = me())", False),
+        ("EXISTS (SELECT 1 FROM members m WHERE m.user_id = me()"
+         " AND m.organization_id = m.organization_id)", False),
+    ],
+)  # fmt: skip
+def test_what_policies_mean_to_show_is_told_from_what_they_forgot(
+    server: Server, using: str, meant: bool
+) -> None:
+    schema = f"""
+    DO $$ BEGIN CREATE ROLE b1_app LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+    {ORGANIZATIONS}
+    {WIDER}
+    CREATE POLICY q ON issues FOR SELECT USING ({using});
+    GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO b1_app;
+    """
+    loaded = Loaded(server, schema, None)
+    assert asked(loaded) == {}
+    assert ("issues" in doubted(loaded)) is meant
+
+
+def test_a_list_of_tenants_holds_memberships_in_force_alone(server: Server) -> None:
+    schema = f"""
+    CREATE ROLE b2_app LOGIN;
+    {ORGANIZATIONS}
+    ALTER TABLE members ADD left_on date;
+    CREATE FUNCTION ids(setting text) RETURNS int[] LANGUAGE sql STABLE
+    RETURN string_to_array(nullif(current_setting(setting, true), ''), ',')::int[];
+    DROP POLICY p ON issues;
+    CREATE POLICY p ON issues USING (organization_id = ANY (ids('app.readable')));
+    GRANT SELECT, INSERT, UPDATE, DELETE ON issues TO b2_app;
+    """
+    loaded = Loaded(server, schema, None)
+    # Policies never see memberships: only the application knows which of them count.
+    [candidates] = asked(loaded).values()
+    assert isinstance(candidates[0], dict)
+    assert candidates[0]["active"] == "left_on IS NULL"
+    answered = infer(
+        loaded.catalog, given={"identity": {"memberships": candidates[0]}}, preset=None
+    )
+    setting = answered.guess("identity", "settings", "app.readable")
+    assert setting is not None
+    assert setting.value == {
+        "sql": "SELECT string_agg(m.organization_id::text, ',' ORDER BY m.organization_id) "
+        "FROM public.members m WHERE m.user_id = :user AND (left_on IS NULL)"
+    }
+
+
+def test_a_column_that_names_another_side_is_no_owner(server: Server) -> None:
+    """What leads to the owner by a way of its own belongs to that owner."""
+    schema = f"""
+    CREATE ROLE b3_app LOGIN;
+    {ORGANIZATIONS}
+    CREATE TABLE blocks (issue_id int NOT NULL REFERENCES issues,
+      blocked_organization_id int NOT NULL REFERENCES organizations,
+      PRIMARY KEY (issue_id, blocked_organization_id));
+    GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO b3_app;
+    """
+    loaded = Loaded(server, schema, None)
+    assert "blocks" in doubted(loaded)
+    column = loaded.inference.guess("tenancy", "column")
+    assert column is not None
+    assert column.value == "organization_id"
