@@ -10,6 +10,9 @@ from tenantfuzz.policies.world import Fixup, Row, World
 from tenantfuzz.results import Failure
 from tenantfuzz.wire import Wire
 
+REPLICA = "SET LOCAL session_replication_role = replica"
+ORIGIN = "SET LOCAL session_replication_role = origin"
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -22,11 +25,16 @@ class Refusal:
 @dataclass(slots=True)
 class WorldLoader:
     """Inserts worlds. Remembers which relations have rows made by triggers, so that theirs are
-    updated in place of inserted (``handle_new_user`` makes the profile before we do)."""
+    updated in place of inserted (``handle_new_user`` makes the profile before we do).
+
+    The rows of ``untriggered`` relations come in without their triggers, which would refuse or
+    spoil them: they ask who is signed in, and nobody is while a world is loaded.
+    """
 
     catalog: Catalog
     deferrable: bool = False
     trigger_made: set[RelationName] = field(default_factory=set)
+    untriggered: set[RelationName] = field(default_factory=set)
 
     def load(self, wire: Wire, world: World) -> list[Refusal]:
         """Inserts all rows. Returns the rows refused, each for its own reason; rows that depend
@@ -44,12 +52,16 @@ class WorldLoader:
     def _statements(self, rows: Sequence[Row]) -> Iterator[str]:
         """Consecutive rows of one relation with the same columns share an INSERT."""
         for (relation, columns), group in groupby(rows, lambda r: (r.relation, tuple(r.values))):
-            yield insert_statement(
+            statement = insert_statement(
                 relation,
                 columns,
                 list(group),
                 upsert=self._key(relation) if relation in self.trigger_made else (),
             )
+            yield from self._with_triggers(relation, statement)
+
+    def _with_triggers(self, relation: RelationName, statement: str) -> tuple[str, ...]:
+        return (REPLICA, statement, ORIGIN) if relation in self.untriggered else (statement,)
 
     def _key(self, relation: RelationName) -> tuple[str, ...]:
         key = self.catalog.relations[relation].primary_key
@@ -77,17 +89,17 @@ class WorldLoader:
         key = self._key(row.relation)
         made = row.relation in self.trigger_made
         statement = insert_statement(row.relation, columns, [row], upsert=key if made else ())
-        failure = self._guarded(wire, statement)
+        failure = self._guarded(wire, *self._with_triggers(row.relation, statement))
         if failure is None or failure.sqlstate != "23505" or made or not key:
             return failure
         again = insert_statement(row.relation, columns, [row], upsert=key)
-        if self._guarded(wire, again) is not None:
+        if self._guarded(wire, *self._with_triggers(row.relation, again)) is not None:
             return failure
         self.trigger_made.add(row.relation)
         return None
 
-    def _guarded(self, wire: Wire, statement: str) -> Failure | None:
-        outcomes = wire.groups([["SAVEPOINT row", statement, "RELEASE row"]])
+    def _guarded(self, wire: Wire, *statements: str) -> Failure | None:
+        outcomes = wire.groups([["SAVEPOINT row", *statements, "RELEASE row"]])
         failure = next((o.failure for o in outcomes if o.failure is not None), None)
         if failure is not None:
             wire.execute("ROLLBACK TO row", "RELEASE row")

@@ -1,7 +1,8 @@
 """The stage: one transaction in which a world stands and principals act."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from tenantfuzz.errors import ToolError
@@ -118,6 +119,29 @@ class Stage:
         names = ", ".join(qualified(n) for n in self.judged())
         if names:
             self.wire.attempt(f"VACUUM (TRUNCATE) {names}")
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """Whatever happens inside is undone."""
+        self.wire.execute("SAVEPOINT undone")
+        try:
+            yield
+        finally:
+            self.wire.execute("ROLLBACK TO undone", "RELEASE undone")
+
+    @contextmanager
+    def altered(self, statements: Sequence[str]) -> Iterator[bool]:
+        """The world after the trusted role ran ``statements``; False where it could not."""
+        with self.undone():
+            done = self.wire.groups([list(statements)])
+            yield all(o.failure is None for o in done)
+
+    @contextmanager
+    def without(self, settings: Sequence[str]) -> Iterator[bool]:
+        """Statements are planned without these ways to run them (``enable_hashjoin``); False
+        where that is not tried."""
+        with self.altered([f"SET LOCAL {name} = off" for name in settings]) as done:
+            yield done
 
     def cut(self) -> Cut:
         """The cut oracle for this catalog and model."""
@@ -304,11 +328,15 @@ class Stage:
         self.wire.execute("ROLLBACK TO act", "RELEASE act")
         return results
 
-    def trusted(self, statements: Sequence[str]) -> list[Outcome]:
-        """Runs statements as the trusted role, without row security, each undone."""
-        self.wire.execute("SAVEPOINT write")
+    def trusted(
+        self, statements: Sequence[str], *, settings: Sequence[tuple[str, str]] = ()
+    ) -> list[Outcome]:
+        """Runs statements as the trusted role, without row security, each undone. With
+        ``settings`` triggers take it for the principal whose settings these are."""
+        told = [f"SELECT set_config({literal(n)}, {literal(v)}, true)" for n, v in settings]
+        self.wire.execute("SAVEPOINT trusted", *told, "SAVEPOINT write")
         results = self._each_undone(statements, prepare=False)
-        self.wire.execute("RELEASE write")
+        self.wire.execute("ROLLBACK TO trusted", "RELEASE trusted")
         return results
 
     def _each_undone(self, statements: Sequence[str], *, prepare: bool) -> list[Outcome]:

@@ -18,8 +18,14 @@ from tenantfuzz.policies.structure import (
     Relation,
     RelationName,
 )
-from tenantfuzz.strategies.candidates import literal_values
-from tenantfuzz.strategies.checks import Literal, literal_text, literals_of, parse_expression
+from tenantfuzz.strategies.candidates import FAR, literal_values
+from tenantfuzz.strategies.checks import (
+    Literal,
+    bare,
+    literal_text,
+    literals_of,
+    parse_expression,
+)
 from tenantfuzz.strategies.influence import SETTING
 from tenantfuzz.strategies.values import UnknownType, maker_of
 
@@ -32,7 +38,17 @@ _COMPARED = re.compile(
         (?:'((?:[^']|'')*)'|(-?\d+(?:\.\d+)?)\b|\b(true|false)\b)""",
     re.I | re.X,
 )
+_NOW = r"(?:now\s*\(|current_timestamp|current_date|localtimestamp|\w+_timestamp\s*\()"
+_TIMED = re.compile(
+    rf"""\b([a-z_]\w*)"?\s*[<>]=?\s*\(*\s*{_NOW}|{_NOW}[^;<>=,]*[<>]=?\s*(?:[a-z_]\w*\.)?"?([a-z_]\w*)""",
+    re.I,
+)
 _LISTED = re.compile(r""""?\b([a-z_]\w*)"?\s*(?:NOT\s+)?IN\s*\(\s*('[^()]*')\s*\)""", re.I)
+_AHEAD = {
+    "timestamptz": f"{FAR} 00:00:00+00",
+    "timestamp": f"{FAR} 00:00:00",
+    "date": FAR,
+}
 _STRINGS = re.compile(r"'((?:[^']|'')*)'")
 _WORDS = re.compile(r"[A-Za-z_]\w*")
 
@@ -85,6 +101,9 @@ class _Collector:
         for literal in literals_of(tree):
             for relation in self._owners(literal.table, literal.column, tables, home):
                 self.literals[relation.name, literal.column].append(literal)
+        for timed in _timed(tree):
+            for relation in self._owners(timed.table, timed.name, tables, home):
+                self._far(relation, timed.name)
         for node in tree.find_all(exp.Literal):
             self._loose(str(node.this), is_string=bool(node.args.get("is_string")))
         if deciding:
@@ -104,12 +123,22 @@ class _Collector:
             for relation in relations:
                 if relation.column(column) is not None:
                     self.literals[relation.name, column].append(Literal(column, "", value))
+        for before, after in _TIMED.findall(text):
+            for relation in relations:
+                self._far(relation, before or after)
         for item in _STRINGS.findall(text):
             self._loose(item.replace("''", "'"), is_string=True)
         if deciding:
             words = set(_WORDS.findall(text))
             for relation in relations:
                 self.reads[relation.name] |= {c.name for c in relation.columns} & words
+
+    def _far(self, relation: Relation, column: str) -> None:
+        """A time that lies ahead for ever, for a column that is compared with the present one."""
+        found = relation.column(column)
+        text = _AHEAD.get(found.type.base) if found is not None else None
+        if text is not None:
+            self.literals[relation.name, column].append(Literal(column, "", text))
 
     def mentioned(self, text: str) -> list[Relation]:
         """The relations whose names stand in ``text``."""
@@ -189,6 +218,15 @@ def build_dictionary(catalog: Catalog) -> Dictionary:
         loose={kind: tuple(dict.fromkeys(texts)) for kind, texts in collector.loose.items()},
         reads={name: frozenset(columns) for name, columns in collector.reads.items()},
     )
+
+
+def _timed(tree: exp.Expression) -> Iterator[exp.Column]:
+    """The columns whose order with the present time an expression asks for."""
+    for node in tree.find_all(exp.GT, exp.GTE, exp.LT, exp.LTE):
+        for one, other in ((node.this, node.expression), (node.expression, node.this)):
+            column = bare(one)
+            if isinstance(column, exp.Column) and re.search(_NOW, other.sql("postgres"), re.I):
+                yield column
 
 
 def _helpers(catalog: Catalog, called: set[str]) -> set[RelationName]:

@@ -22,6 +22,9 @@ TYPES = {
     "int4": DataType("integer", "int4"),
     "bool": DataType("boolean", "bool"),
     "jsonb": DataType("jsonb", "jsonb"),
+    "date": DataType("date", "date"),
+    "timestamp": DataType("timestamp without time zone", "timestamp"),
+    "timestamptz": DataType("timestamp with time zone", "timestamptz"),
 }
 
 
@@ -133,3 +136,25 @@ def test_an_expression_that_is_not_understood_is_scanned() -> None:
     built = build_dictionary(catalog("visibility = 'weird' ~@~ ((("))
     assert words(built, "visibility") == ("weird", "listed")
     assert built.policy_columns(NOTES) == {"visibility"}
+
+
+def test_a_time_ahead_for_what_is_compared_with_the_present() -> None:
+    tickets = Relation(
+        RelationName("public", "tickets"), 4, RelationKind.TABLE, "o",
+        columns("made:timestamptz until:date seen:timestamp told:timestamptz"),
+        policies=(
+            policy("((made > (now() - '24:00:00'::interval)) AND (CURRENT_DATE <= until))"),
+            policy("((seen IS NULL) AND (told < '2020-01-01 00:00:00+00'::timestamptz))"),
+        ),
+    )  # fmt: skip
+    helper = Function(
+        RelationName("app", "fresh"), 9, "", "boolean", "plpgsql", definer=True, volatile=False,
+        owner="o", source="RETURN EXISTS (SELECT FROM tickets t WHERE now() < t.seen)",
+    )  # fmt: skip
+    built = build_dictionary(
+        Catalog({tickets.name: tickets}, {}, {}, (helper,), 150000, search_path=("public",))
+    )
+    assert words(built, "made", tickets.name) == ("2099-01-01 00:00:00+00",)
+    assert words(built, "until", tickets.name) == ("2099-01-01",)
+    assert words(built, "seen", tickets.name) == ("2099-01-01 00:00:00",)
+    assert "2099-01-01 00:00:00+00" not in words(built, "told", tickets.name)
