@@ -8,7 +8,7 @@ QUIET := --quiet --disable-pip-version-check --root-user-action ignore
 SOURCES := fuzzer policies strategies tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow check lint types unit fuzz mutants bench targets format clean
+.PHONY: help demo test slow check lint types unit fuzz mutants bench peers targets format clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -57,6 +57,9 @@ mutants: $(STAMP) ## the kill table: every planted leak, and how fast it is foun
 
 bench: $(STAMP) ## how fast, against the bare replay of the same statements
 	@$(BIN)/python tests/bench/bench.py
+
+peers: $(STAMP) ## the same planted leaks before another tool
+	@$(BIN)/python tests/bench/peers.py
 
 targets: ## make the migrations of the pinball target anew (needs Node)
 	cd corpus/targets/pinball && npm ci && npm run generate

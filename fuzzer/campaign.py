@@ -204,7 +204,7 @@ class _Campaign:
         for note in notes_on(self.prepared):
             yield self._warn(note.code, note.message, note.relation)
         if self.only is not None:
-            named = [*map(str, self.only), *self.play.names]
+            named = [*map(str, self.only), *self.play.doors]
             names = ", ".join(sorted(named))
             yield self._warn("", f"--only: nothing is said of anything but {names}")
         for query, message in self.play.warnings():
