@@ -22,7 +22,7 @@ from tenantfuzz.plugin.tenants import Grounds
 from tenantfuzz.plugin.verdicts import Told, Verdict
 from tenantfuzz.policies.structure import RelationName
 from tenantfuzz.policies.world import World
-from tenantfuzz.preparation import Prepared, prepare
+from tenantfuzz.preparation import Prepared, connect, prepare
 from tenantfuzz.registry import Registry
 from tenantfuzz.replaying import CANNOT, replay_files
 from tenantfuzz.rounds import Counters
@@ -201,7 +201,26 @@ class TargetSession:
         return doors_of(Place(self.prepared, self.ledger, queries))
 
     def attempt(self, door: Door) -> Verdict:
-        """Tries a door; what was tried before is not tried again. Raises ToolError."""
+        """Tries a door; what was tried before is not tried again. Raises ToolError; where the
+        server is gone the next door begins with a new one."""
+        try:
+            return self._attempt(door)
+        except ToolError:
+            if not self._answers():
+                self.close()
+            raise
+
+    def _answers(self) -> bool:
+        """Whether the server is still there."""
+        if self._prepared is None:
+            return False
+        try:
+            connect(self._prepared.server, self._prepared.database).close()
+        except ToolError:
+            return False
+        return True
+
+    def _attempt(self, door: Door) -> Verdict:
         if door.sort is Sort.REPLAY and door.file is not None:
             return self._replayed(door.file)
         self.sweep.open()

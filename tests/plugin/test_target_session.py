@@ -1,5 +1,7 @@
 """A target over a session: a campaign's findings, whatever is selected, in any order."""
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -8,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tenantfuzz.campaign import Options, run_campaign
+from tenantfuzz.engines import EmbeddedServer
+from tenantfuzz.errors import ToolError
 from tenantfuzz.events import CampaignFinished
 from tenantfuzz.outcome import follow
 from tenantfuzz.plugin.doors import Door
@@ -175,6 +179,20 @@ def test_queries_are_doors(make_target: Make, open_session: Open) -> None:
     assert sound.leaks == ()
     assert sound.untested == ()
     assert sound.covered > 0
+
+
+def test_a_server_that_was_killed_is_followed_by_another(
+    make_target: Make, open_session: Open
+) -> None:
+    session = open_session(make_target())
+    [door] = [d for d in session.collect() if d.name == "select[public.issues]"]
+    server = session.prepared.server
+    assert isinstance(server, EmbeddedServer)
+    process = (server.directory / "data" / "postmaster.pid").read_text().split("\n", 1)[0]
+    os.kill(int(process), signal.SIGKILL)
+    with pytest.raises(ToolError):
+        session.attempt(door)
+    assert session.attempt(door).covered > 0
 
 
 def test_everything_is_given_back(make_target: Make) -> None:
