@@ -101,6 +101,7 @@ class _Inferrer:
             self._roles_in_play(cast),
             self.preset.classification,
             self._own_places(people),
+            self._credentials(people),
         )
         owners = OwnerSearch(self.around, self.readings, known).search()
         people = self._people(landmarks, joining, owners.ownership)
@@ -154,6 +155,9 @@ class _Inferrer:
             self._tenants_by_value(proposals)
             return None
         best = proposals[0]
+        if not best.decided and self._decided_columns():
+            self._tenants_by_value(proposals)  # the session names another one than its name says
+            return None
         if confidence is Confidence.UNSURE or is_contested(proposals):
             self._ask_tenants(proposals)
             return None
@@ -172,7 +176,8 @@ class _Inferrer:
     def _tenants_by_value(self, proposals: list[Proposal]) -> None:
         """Where no table holds the tenants, they are what stands in the tenant columns."""
         path = ("tenancy", "tenants")
-        stray = stray_columns(self.around) or self._decided_columns()
+        named, told = stray_columns(self.around), self._decided_columns()
+        stray = {c: names for c, names in named.items() if c in told} or told or named
         ranked = sorted(stray, key=lambda c: (-len(stray[c]), c))
         if not ranked:
             if proposals:
@@ -372,8 +377,25 @@ class _Inferrer:
         return active if isinstance(active, str) else None
 
     def _own_places(self, people: People) -> frozenset[Place]:
+        """The columns that policies compare with the session's user."""
         sources = {m.source for m in self.evidence.matches if m.place in people.user_places}
-        return frozenset(m.place for m in self.evidence.matches if m.source in sources)
+        credentials = self._credentials(people)
+        found = {own for own, others in self.evidence.lookups.items() if others & credentials}
+        return frozenset({*found, *(m.place for m in self.evidence.matches if m.source in sources)})
+
+    def _credentials(self, people: People) -> frozenset[Place]:
+        """Where policies find the session's user by something else that the session holds: the
+        users of a table of sessions, keys or tokens."""
+        known = people.user_places | people.tenant_places
+        holding = {m.place.relation for m in self.evidence.matches if m.place not in known}
+        if people.joining is not None:
+            holding.discard(people.joining.relation)
+        return frozenset(
+            other
+            for others in self.evidence.lookups.values()
+            for other in others
+            if other in people.user_places and other.relation in holding
+        )
 
     # Identity
 

@@ -253,6 +253,11 @@ def _joining(
         reasons.append("policies look the session's user up in it")
     elif asked and profile:
         points += 0.5
+    elif profile and any(
+        evidence.compared(Place(p.relation, p.column)) for p in around.to(user.target)
+    ):
+        points += 2
+        reasons.append("policies compare columns that lead to it with the session")
     if not profile and not nearly_names_it(user.column, user.target.name):
         plain = set(subject(user.column)) & {"user", "member", "person", "profile", "account"}
         if not plain:

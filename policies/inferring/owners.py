@@ -41,6 +41,7 @@ class Known:
     roles: tuple[Role, ...]
     preset: Mapping[str, object]
     own_places: frozenset[Place]  # columns that policies compare with the session's user
+    credentials: frozenset[Place] = frozenset()  # columns where policies find the session's user
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,8 +283,12 @@ class OwnerSearch:
         if place not in self._known.own_places:
             return False
         shown = self._alternatives(relation.name)
-        return all(any(m.place == place for m in r.matches) for r in own) and all(
-            place in a.own for a in shown
+        return all(self._asks_user(r, place) for r in own) and all(place in a.own for a in shown)
+
+    def _asks_user(self, reading: Reading, place: Place) -> bool:
+        """Whether a policy compares the column with the session's user."""
+        return any(m.place == place for m in reading.matches) or any(
+            own == place and other in self._known.credentials for own, other in reading.lookups
         )
 
     def _ways(self) -> None:
