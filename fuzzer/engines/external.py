@@ -18,6 +18,8 @@ from tenantfuzz.engines.server import SCRATCH_PREFIX, require_supported, version
 from tenantfuzz.errors import ToolError
 
 _WHERE: Final = "the scratch server"
+_APPLICATION: Final = "tenantfuzz"  # application_name of the sessions in scratch databases
+_MADE: Final = re.compile(rf"{SCRATCH_PREFIX}[0-9a-z_]*[0-9a-f]{{12}}(_p)?")
 _MARKER: Final = re.compile(r"tenantfuzz scratch pid=(\d+) host=(\S+) started=(\S+)")
 
 
@@ -69,6 +71,7 @@ class ExternalServer:
         """The DSN with another database, and with another user but then without the password."""
         changed = conninfo.conninfo_to_dict(self._dsn)
         changed["dbname"] = dbname
+        changed["application_name"] = _APPLICATION
         if user is not None and user != self._login:
             changed["user"] = user
             changed.pop("password", None)
@@ -109,17 +112,24 @@ class ExternalServer:
     def sweep_leftovers(self) -> list[str]:
         """Drop the scratch databases of dead processes of this machine; returns their names.
 
-        One that still has sessions in it is left.
+        One that somebody else has a session in is left. The server may not have noticed yet that
+        the sessions of a killed process are over: those are ended.
         """
         swept = []
         with self._admin() as connection:
-            for name, comment in _idle_scratch_databases(connection):
+            for name, comment, old in _left_scratch_databases(connection):
                 marker = _MARKER.fullmatch(comment or "")
-                if marker is None or marker[2] != _host() or _alive(int(marker[1]), marker[3]):
-                    continue
-                with contextlib.suppress(ToolError):
-                    databases.drop_database(connection, name, force=False)
-                    swept.append(name)
+                # A process that is killed right after making a database has not marked it.
+                unmarked = comment is None and old and _MADE.fullmatch(name) is not None
+                dead = (
+                    marker is not None
+                    and marker[2] == _host()
+                    and not _alive(int(marker[1]), marker[3])
+                )
+                if dead or unmarked:
+                    with contextlib.suppress(ToolError):
+                        databases.drop_database(connection, name, force=dead)
+                        swept.append(name)
         return swept
 
     def close(self) -> None:
@@ -173,15 +183,19 @@ def _identity(connection: psycopg.Connection[databases.Row]) -> databases.Row:
     )
 
 
-def _idle_scratch_databases(
+def _left_scratch_databases(
     connection: psycopg.Connection[databases.Row],
-) -> Iterator[tuple[str, str | None]]:
+) -> Iterator[tuple[str, str | None, bool]]:
+    """Scratch databases with nobody's sessions but our own in them: name, marker, and whether they
+    were made more than ten minutes ago."""
     yield from connection.execute(
-        "SELECT datname::text, shobj_description(oid, 'pg_database') FROM pg_database AS d"
-        " WHERE starts_with(datname::text, %s)"
-        # DROP DATABASE waits five seconds for sessions to go.
-        " AND NOT EXISTS (SELECT FROM pg_stat_activity WHERE datid = d.oid) ORDER BY datname",
-        [SCRATCH_PREFIX],
+        "SELECT datname::text, shobj_description(oid, 'pg_database'), coalesce("
+        " (pg_stat_file('base/' || oid || '/PG_VERSION', true)).modification"
+        "  < now() - interval '10 minutes', false)"
+        " FROM pg_database AS d WHERE starts_with(datname::text, %s)"
+        " AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.datid = d.oid"
+        "  AND a.application_name <> %s AND a.backend_type = 'client backend') ORDER BY datname",
+        [SCRATCH_PREFIX, _APPLICATION],
     ).fetchall()
 
 
