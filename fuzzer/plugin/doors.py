@@ -17,7 +17,7 @@ class Sort(StrEnum):
 
     RELATION = "relation"  # an operation on a relation
     QUERY = "query"  # an application query
-    LISTED = "listed"  # only the coverage speaks of it: functions, adapters
+    LISTED = "listed"  # only the coverage speaks of it: functions
     REPLAY = "replay"  # a saved counterexample
 
 
@@ -71,11 +71,9 @@ def function_doors(place: Place) -> Iterator[Door]:
 
 
 def query_doors(place: Place) -> Iterator[Door]:
-    """Every application query, and every adapter."""
+    """Every application query, and every call of an adapter."""
     for name in dict.fromkeys(place.queries):
         yield Door(Sort.QUERY, "query", name)
-    for name in dict.fromkeys(place.ledger.queries):
-        yield Door(Sort.LISTED, "query", name)
 
 
 def missing_doors(place: Place) -> Iterator[Door]:

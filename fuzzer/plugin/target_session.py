@@ -130,13 +130,11 @@ class TargetSession:
     def ledger(self) -> Ledger:
         """The books of cells."""
         if self._ledger is None:
-            configuration = self.prepared.configuration
             self._ledger = Ledger(
                 self.prepared.catalog,
                 self.prepared.model,
                 functions=self.prepared.doors,
                 missing=self.prepared.missing,
-                queries=[a.name for a in configuration.adapters],
             )
         return self._ledger
 
@@ -197,8 +195,10 @@ class TargetSession:
 
     def collect(self) -> list[Door]:
         """The doors of the target. Raises ToolError where it cannot be loaded."""
-        queries = self._play(None, Registry()).names
-        return doors_of(Place(self.prepared, self.ledger, queries))
+        play = self._play("*", Registry())
+        known = play.application.queries
+        queries = [(known[n].door or n) if n in known else n for n in play.names]
+        return doors_of(Place(self.prepared, self.ledger, tuple(dict.fromkeys(queries))))
 
     def attempt(self, door: Door) -> Verdict:
         """Tries a door; what was tried before is not tried again. Raises ToolError; where the
@@ -237,14 +237,19 @@ class TargetSession:
 
     def _judged(self, door: Door, tried: _Tried) -> Verdict:
         """What was found at the door, and what the books say of it."""
-        ordered = [f for f in tried.registry.ordered() if _entry(tried, f) == door.operation]
+        every = door.sort is Sort.QUERY  # nothing else was tried with these books
+        ordered = [
+            f for f in tried.registry.ordered() if every or _entry(tried, f) == door.operation
+        ]
         failing = [f for f in ordered if fails(f, self.fail_on)]
         accepted = tried.registry.accepted_findings.values()
         return replace(
             self._counted(door),
             leaks=tuple(self._told(tried, f) for f in failing),
             mild=tuple(f for f in ordered if f not in failing),
-            accepted=tuple((f, why) for f, why in accepted if f.operation == door.operation),
+            accepted=tuple(
+                (f, why) for f, why in accepted if every or f.operation == door.operation
+            ),
         )
 
     def _try(self, relation: RelationName, tried: _Tried, *, writing: bool) -> None:
@@ -265,16 +270,17 @@ class TargetSession:
     ) -> None:
         self.examples += self.sweep.fuzz(relation, tried.registry, seconds=seconds, writing=writing)
 
-    def _play(self, name: str | None, registry: Registry) -> ApplicationPlay:
-        """The application's part, or one query of it."""
-        only = None if name is None else escape(name)
-        return ApplicationPlay(self.prepared, registry, self.counters, only=only)
+    def _play(self, pattern: str, registry: Registry) -> ApplicationPlay:
+        """The application's part, as far as names of queries match."""
+        return ApplicationPlay(self.prepared, registry, self.counters, only=pattern)
 
     def _queried(self, door: Door) -> Verdict:
         tried = self._queries.get(door.where)
         if tried is None:
             tried = self._queries[door.where] = _Tried(Registry(self.prepared.configuration.accept))
-            play = self._play(door.where, tried.registry)
+            play = self._play(escape(door.where), tried.registry)
+            if not play.names:  # a scoping function: its queries are named after it
+                play = self._play(f"{escape(door.where)}: *", tried.registry)
             self.sweep.query(play)
             self.ledger.query_cells = {**self.ledger.query_cells, **play.cells()}
             self._remarks += [f"{name}: {text}" for name, text in play.warnings()]

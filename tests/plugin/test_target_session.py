@@ -181,6 +181,37 @@ def test_queries_are_doors(make_target: Make, open_session: Open) -> None:
     assert sound.covered > 0
 
 
+ADAPTERS = """
+[[adapters]]
+name = "app"
+scoping = "scopes:nothing"
+[[adapters]]
+name = "app count"
+python = "scopes:count"
+"""
+SCOPES = """
+def nothing(query, caller):
+    return query
+
+def count(connection, caller):
+    query = "SELECT count(*) FROM issues WHERE org_id = %s"
+    return connection.execute(query, [caller.tenant]).fetchone()
+"""
+
+
+def test_adapters_are_doors(make_target: Make, open_session: Open) -> None:
+    folder = make_target(configuration=ADAPTERS)
+    (folder / "scopes.py").write_text(SCOPES, encoding="utf-8")
+    session = open_session(folder)
+    doors = {d.name: d for d in session.collect() if d.operation == "query"}
+    assert set(doors) == {"query[app]", "query[app count]"}
+    leaking = session.attempt(doors["query[app]"])
+    assert {t.finding.code for t in leaking.leaks} == {"TF501"}
+    sound = session.attempt(doors["query[app count]"])
+    assert (sound.leaks, sound.untested) == ((), ())
+    assert sound.covered > 0
+
+
 def test_a_server_that_was_killed_is_followed_by_another(
     make_target: Make, open_session: Open
 ) -> None:
