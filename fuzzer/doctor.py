@@ -47,7 +47,7 @@ def diagnose(
             read_catalog(connection)
         catalog = perf_counter() - begun
         timings += [("server and schema", max(whole - catalog, 0.0)), ("catalog", catalog)]
-        visit = _Visit(prepared)
+        visit = _Visit(prepared, engine)
         try:
             checks += visit.checks(timings)
         except ToolError as error:
@@ -56,15 +56,16 @@ def diagnose(
 
 
 class _Visit:
-    def __init__(self, prepared: Prepared) -> None:
+    def __init__(self, prepared: Prepared, engine: str | None) -> None:
         self._prepared = prepared
+        self._engine = engine or prepared.configuration.target.engine.value
         self._catalog = prepared.catalog
         self._model: Model = prepared.model
 
     def checks(self, timings: list[tuple[str, float]]) -> Iterator[Check]:
         server = self._prepared.server
-        engine = self._prepared.configuration.target.engine.value
-        yield Check("server", Level.OK, f"PostgreSQL {server.version_text}, engine {engine}")
+        message = f"PostgreSQL {server.version_text}, engine {self._engine}"
+        yield Check("server", Level.OK, message)
         owned = [r for r in self._catalog.relations.values() if self._is_owned(r)]
         judged = f"{len(owned)} relations with owners, {len(self._catalog.relations)} in all"
         yield Check("target", Level.OK if owned else Level.ERROR, f"{judged}")

@@ -18,8 +18,9 @@ from tenantfuzz.policies.resolution import PresetFacts, resolve_model
 from tenantfuzz.policies.structure import Catalog
 from tenantfuzz.preparation import survey
 from tenantfuzz.scrubbing import scrub
-from tenantfuzz.target import FILE_NAME, Target
+from tenantfuzz.target import FILE_NAME, PYPROJECT, Target, has_file
 
+_VARIABLE = "DATABASE_URL"
 _LIKELY = "Lines that begin with 'likely' deserve a look; lines with ASK want an answer."
 
 
@@ -80,11 +81,22 @@ def initialize(path: Path, request: Request) -> Initialized:
         inference.doubts,
         inference.remarks,
     )
-    heading = (f"Written by tenantfuzz {__version__} init, from the schema alone.", _LIKELY)
-    text = draft(data, shown, heading=heading)
+    heading = [f"Written by tenantfuzz {__version__} init, from the schema alone.", _LIKELY]
+    data, note = _without_password(data)
+    text = draft(data, shown, heading=[*heading, *note])
     missing = _missing(text, file, surveyed.catalog, surveyed.facts)
     write_text(text, file)
     return Initialized(file, text, inference, missing, surveyed.warnings)
+
+
+def _without_password(data: dict[str, object]) -> tuple[dict[str, object], list[str]]:
+    """``data`` as it may be written to a file that people commit, and a line on what is not."""
+    section = data.get("target")
+    dsn = section.get("dsn") if isinstance(section, dict) else None
+    if not isinstance(section, dict) or not isinstance(dsn, str) or scrub(dsn) == dsn:
+        return data, []
+    note = f"The connection string has a password: it belongs into {_VARIABLE}, not into a file."
+    return {**data, "target": {**section, "dsn": f"env:{_VARIABLE}"}}, [note]
 
 
 def _file_of(path: Path) -> Path:
@@ -97,6 +109,11 @@ def _file_of(path: Path) -> Path:
 
 def _declared(file: Path, *, force: bool) -> dict[str, object]:
     if not file.exists():
+        if not force and has_file(file.parent):
+            raise ToolError(
+                f"{file.parent / PYPROJECT} has [tool.tenantfuzz] already",
+                hint=f"--force writes a {file.name}, which goes before it",
+            )
         return {}
     if not force:
         raise ToolError(

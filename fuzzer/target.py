@@ -64,7 +64,7 @@ def find_target(
     there is neither, or where the file is wrong.
     """
     environment = os.environ if environ is None else environ
-    if not _has_file(path):
+    if not has_file(path):
         return _without_file(path, environment, dsn)
     file, data = _read(path)
     if dsn is not None:
@@ -149,7 +149,7 @@ def _without_file(path: Path, environ: Mapping[str, str], dsn: str | None) -> Ta
     return Target(root.name, root, None, _parse(data, source), data, assumed)
 
 
-def _has_file(path: Path) -> bool:
+def has_file(path: Path) -> bool:
     """Whether ``path`` is a target's file or a folder with one; what is not there at all counts."""
     if not path.is_dir():
         return True

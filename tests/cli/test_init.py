@@ -162,3 +162,27 @@ def test_a_live_database_needs_no_file_either(tmp_path: Path) -> None:
         assert written.returncode == 0, written.stdout + written.stderr
         text = (tmp_path / "tenantfuzz.toml").read_text(encoding="utf-8")
         assert tomllib.loads(text)["tenancy"]["tenants"] == "orgs"
+
+
+def test_passwords_stay_out_of_the_file(tmp_path: Path) -> None:
+    with start_embedded() as server:
+        name = scratch_name("live")
+        server.create_database(name)
+        with psycopg.connect(server.conninfo(name), autocommit=True) as connection:
+            connection.execute(SCHEMA.encode())
+        done = tenantfuzz(
+            "init", ".", "--dsn", f"{server.conninfo(name)} password=hush", cwd=tmp_path
+        )
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "tenantfuzz.toml").read_text(encoding="utf-8")
+    assert "hush" not in text + done.stdout
+    assert tomllib.loads(text)["target"]["dsn"] == "env:DATABASE_URL"
+
+
+def test_a_table_in_pyproject_counts_as_a_file(tmp_path: Path) -> None:
+    project(tmp_path)
+    text = '[tool.tenantfuzz.target]\nschema = "schema.sql"\n'
+    (tmp_path / "pyproject.toml").write_text(text, encoding="utf-8")
+    done = tenantfuzz("init", ".", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "has [tool.tenantfuzz] already" in done.stderr

@@ -278,3 +278,9 @@ tags = "shared"
             "principals": {"admin": {"where": "x"}},
             "access": {"*": {"posts": {"select": {"any": "p"}}}},
         }
+
+    @pytest.mark.parametrize("name", ["pinball", "pinball-leaky", "saas-guc"])
+    def test_a_whole_file_comes_back(self, name: str) -> None:
+        file = Path(__file__).parents[2] / "corpus" / "targets" / name / "tenantfuzz.toml"
+        data = tomllib.loads(file.read_text(encoding="utf-8"))
+        assert tomllib.loads(draft(data, Inference())) == data
