@@ -10,7 +10,7 @@ from tenantfuzz.policies.ownership_sql import key_expression, rows_by_key
 from tenantfuzz.policies.predictions import Key
 from tenantfuzz.policies.principals import HostileKind, Principal
 from tenantfuzz.policies.quoting import identifier, qualified
-from tenantfuzz.policies.structure import Policy, Relation
+from tenantfuzz.policies.structure import Policy, Relation, Role
 from tenantfuzz.stage import Stage
 
 NO_ROW_SECURITY = "row security is off"
@@ -37,6 +37,8 @@ def find_culprits(
     if violation.side_effect:
         return _side_effect(stage, violation)
     role = stage.catalog.roles.get(principal.acting_role or "")
+    if violation.code == "TF208":
+        return _truncated(role, relation)
     if not relation.row_security:
         return Culprits(
             (NO_ROW_SECURITY,),
@@ -74,6 +76,17 @@ def find_culprits(
             "See what the triggers of the relation that was written change, and stop that.",
         )
     return Culprits((*extra, *names), sentences, _mend(principal, violation, policies))
+
+
+def _truncated(role: Role | None, relation: Relation) -> Culprits:
+    """Policies have no say in it (manual, section 5.9: row security does not apply to TRUNCATE)."""
+    who = role.name if role is not None else "its role"
+    table = qualified(relation.name)
+    return Culprits(
+        ("the TRUNCATE privilege",),
+        (f"Row security does not apply to TRUNCATE: as {who} may do it, it empties {table}.",),
+        f"REVOKE TRUNCATE ON {table} FROM {who}, or from the role or PUBLIC that lends it.",
+    )
 
 
 def _side_effect(stage: Stage, violation: Violation) -> Culprits:
@@ -211,6 +224,13 @@ def _mend(principal: Principal, violation: Violation, policies: Sequence[Policy]
                 "Make the foreign key composite, with the tenant column in it, or check the "
                 "tenant of the row that it points at in WITH CHECK or in a trigger."
             )
+        case "TF301" | "TF303":
+            return (
+                "Put the tenant column into the key, unless the value is meant to be the only one "
+                "of all tenants."
+            )
+        case "TF302":
+            return "Make the foreign key composite, with the tenant column in it."
         case "TF209":
             return f"Let nobody write its own membership: restrict {names} to those who may invite."
         case "TF204":

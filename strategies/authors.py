@@ -61,10 +61,14 @@ class Author:
         return [k for k in self._facts if k in allowed]
 
     def _foreign_tenants(self) -> list[str]:
-        """Tenants that it does not act for: one that it is a member of all the same comes first."""
+        """Some tenants that it does not act for: one that it is a member of all the same first."""
         acting, also = self._principal.tenants, self._principal.all_tenants
         others = [t for t in self._scene.world.tenants if t not in acting]
-        return sorted(others, key=lambda t: t not in also)[:2]
+        others.sort(key=lambda t: t not in also)
+        # Where each tenant has one row, there is room for one with a tenant that has none.
+        held = {t for row in self._facts.values() for t in row.tenants}
+        free = [t for t in others[2:] if t not in held]
+        return [*others[:2], *(free[:1] if held.issuperset(others[:2]) else ())]
 
     def _colleague(self) -> str | None:
         """Another user of the tenant that the principal acts for."""

@@ -291,7 +291,10 @@ class Populator:
     def _make_for_tenants(self, name: RelationName, decision: Decision) -> None:
         ownership = self._model.owner_of(name)
         builder = self._builder
-        for tenant in self._with_rows():
+        holding = self._with_rows()
+        if len(holding) > 2 and self._is_single(name):
+            del holding[1]
+        for tenant in holding:
             by_column = ownership.kind is OwnershipKind.COLUMN and ownership.column is not None
             fixed = self._pointing(name, tenant)
             if by_column:
@@ -307,6 +310,13 @@ class Populator:
                     break
         if self._shape.null_owner:
             self._make_without_owner(name)
+
+    def _is_single(self, name: RelationName) -> bool:
+        """Whether no tenant can have two rows. Then the second one, whose members act as well, has
+        none: so that there is room for a row of its own, and for one that others put there."""
+        column = self._model.owner_of(name).column
+        relation = self._plan.catalog.relations[name]
+        return column is not None and any(u.columns == (column,) for u in relation.uniques)
 
     def _pointing(self, name: RelationName, tenant: str | None) -> dict[str, str | None]:
         """The columns that name the row's tenant though no foreign key says so."""

@@ -1,4 +1,5 @@
-"""Spare rows: rows that nothing refers to, so that a delete of them can succeed at all."""
+"""Spare rows: rows that nothing refers to, so that a delete of them can succeed at all, and so can
+an insert below them where each may have one row below it."""
 
 from dataclasses import replace
 
@@ -51,7 +52,11 @@ def _wanted(plan: Plan, name: RelationName) -> bool:
     if name in people or model.owner_of(name).kind not in _OWNED | _UNOWNED:
         return False
     return any(
-        fk.target == name and fk.on_delete in ("no action", "restrict")
+        fk.target == name
+        and (
+            fk.on_delete in ("no action", "restrict")
+            or any(u.columns == fk.columns for u in plan.catalog.relations[other].uniques)
+        )
         for other in plan.order
         for fk in model.foreign_keys(plan.catalog, other)
     )
