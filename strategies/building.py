@@ -18,6 +18,8 @@ from tenantfuzz.strategies.standing import Standing
 from tenantfuzz.strategies.stock import Record, Stock, owners
 
 _CHOICES = 36  # choices of parents that are tried for one row
+NO_PARENTS = "no rows can be had that its foreign keys may point at"
+"""Why there is no row whatever its values are."""
 _DEPTH = 5  # parents of parents that are made on demand
 _NOBODYS = (OwnershipKind.SHARED, OwnershipKind.PRIVATE, OwnershipKind.UNCLASSIFIED)
 
@@ -134,7 +136,7 @@ class Builder:
             lambda link, wanted: None if closed else self._parent(link, wanted, wish),
             must_own=ownership.kind is OwnershipKind.VIA and wish.tenant is not None and not owned,
         )
-        reason = "no rows can be had that its foreign keys may point at"
+        reason = NO_PARENTS
         sparse = name in self._sparse
         self._making.append(name)
         try:

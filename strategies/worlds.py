@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tenantfuzz.policies.model import OwnershipKind
 from tenantfuzz.policies.structure import ForeignKey, RelationName
 from tenantfuzz.policies.world import Fixup, Row, World
-from tenantfuzz.strategies.building import Builder
+from tenantfuzz.strategies.building import NO_PARENTS, Builder
 from tenantfuzz.strategies.filling import Wish
 from tenantfuzz.strategies.picking import (
     HypothesisPick,
@@ -149,6 +149,8 @@ def candidate_row(
             if draft is not None:
                 return replace(draft.row, tenant=tenant)
             reason = builder.failures[relation]
+            if reason == NO_PARENTS:
+                break
     raise Unpopulated(reason)
 
 
