@@ -3,7 +3,7 @@
 from typing import Any
 
 import psycopg
-from psycopg.pq import TransactionStatus
+from psycopg.pq import ExecStatus, TransactionStatus
 
 
 class LentConnection(psycopg.Connection[Any]):
@@ -18,15 +18,21 @@ class LentConnection(psycopg.Connection[Any]):
         if not self.lent:
             super().commit()
         else:
-            self.execute("RELEASE SAVEPOINT lent")
-            self.execute("SAVEPOINT lent")
+            self._send(b"RELEASE SAVEPOINT lent")
+            self._send(b"SAVEPOINT lent")
 
     def rollback(self) -> None:
         """Undoes what was done since the last commit."""
         if not self.lent:
             super().rollback()
         elif self.pgconn.transaction_status != TransactionStatus.IDLE:
-            self.execute("ROLLBACK TO SAVEPOINT lent")
+            self._send(b"ROLLBACK TO SAVEPOINT lent")
+
+    def _send(self, command: bytes) -> None:
+        """Through libpq: psycopg would deallocate all prepared statements, and the tool's too."""
+        result = self.pgconn.exec_(command)
+        if result.status != ExecStatus.COMMAND_OK:
+            raise psycopg.errors.error_from_result(result)
 
     def close(self) -> None:
         """Closes it, unless it is lent."""

@@ -108,7 +108,9 @@ def is_deferrable(catalog: Catalog) -> bool:
 def connect(server: Server, database: str) -> psycopg.Connection[Any]:
     """A connection of the trusted role, in autocommit: transactions are the caller's business."""
     try:
-        return LentConnection.connect(server.conninfo(database), autocommit=True)
+        return LentConnection.connect(
+            server.conninfo(database), autocommit=True, prepare_threshold=None
+        )
     except psycopg.OperationalError as error:
         raise ToolError(
             f"cannot connect to the scratch database {database}: {str(error).strip()}",

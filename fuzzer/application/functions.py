@@ -33,6 +33,10 @@ _SESSIONS = ("session", "db_session", "orm")
 _DEEP = 4  # objects within objects in what a function returns
 
 
+class EndedTransactionError(ToolError):
+    """A function ended the transaction that holds the world."""
+
+
 @dataclass(frozen=True, slots=True)
 class PythonFunction:
     """One function. It is called as ``code(connection, caller, **arguments)``; it gets a SQLAlchemy
@@ -67,10 +71,13 @@ class PythonFunction:
         finally:
             connection.lent = False
         if connection.pgconn.transaction_status == TransactionStatus.IDLE:
-            raise ToolError(
+            raise EndedTransactionError(
                 f"{self.name} ended the transaction by a statement of its own",
                 hint="let it call commit() and rollback() of the connection that it is given",
             )
+        if connection.pgconn.transaction_status == TransactionStatus.INERROR:
+            # If it took the error for an answer: what it did goes when its connection goes back.
+            wire.execute("ROLLBACK TO lent")
         if outcome.failure is None:
             outcome.tag = f"CALL {sum(stage.touches().values()) - earlier}"
         reset = "SET LOCAL SESSION AUTHORIZATION DEFAULT"

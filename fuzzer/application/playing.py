@@ -41,6 +41,9 @@ class ApplicationPlay:
         self.experience = Experience()
         names = [*self.application.queries, *self.application.broken]
         self.names = [n for n in names if only is None or fnmatchcase(n, only)]
+        queries = self.application.queries
+        doors = [queries[n].door or n if n in queries else n for n in self.names]
+        self.doors = tuple(dict.fromkeys(doors))  # as findings and cells call them
         self._kinds: set[str] = set()
         self._crossings: set[tuple[RelationName, str]] = set()
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
-from tenantfuzz.application.answers import Answer, agree, world_with
+from tenantfuzz.application.answers import Answer, agree, undone, world_with
 from tenantfuzz.application.calls import Case
+from tenantfuzz.application.functions import EndedTransactionError
 from tenantfuzz.application.judging import Elsewhere, QueryJudge
 from tenantfuzz.application.queries import SCHEMA, Application, LiveQuery
 from tenantfuzz.counterexample import Step, Witness
@@ -197,8 +198,11 @@ class QueryRound:
         for case, outcome in members:
             by_actor.setdefault(case.actor, []).append((case, outcome))
         for actor, mine in by_actor.items():
-            again = self.stage.read(actor, [c.sql for c, _ in mine], prepare=False)
-            self.counters.reads += len(mine)
+            if mine[0][0].query.function is not None:
+                again = [self._called(case) for case, _ in mine]
+            else:
+                again = self.stage.read(actor, [c.sql for c, _ in mine], prepare=False)
+                self.counters.reads += len(mine)
             for (case, outcome), other in zip(mine, again, strict=True):
                 if not _alike(case, outcome, other):
                     found.append(case)
@@ -221,17 +225,24 @@ class QueryRound:
     # Functions
 
     def _functions(self, cases: Sequence[tuple[Cell, Case]]) -> Iterator[Finding]:
-        """Functions cannot be sent in a batch: each call is judged at once."""
+        """Functions cannot be sent in a batch: they are called one by one, in each world."""
+        calm: list[tuple[Case, Outcome]] = []
         for cell, case in cases:
-            if self._is_enough(case):
-                continue
-            if self.judge.worlds(case):
-                self._face(case)
-            verdict = self._verdict(case)
-            self.counters.reads += 1
-            for outcome in verdict.outcomes[:1]:
-                self._note(cell, case, outcome, len(outcome.rows) or outcome.affected)
-            yield from self._news(case, verdict)
+            outcome = self._called(case)
+            self._note(cell, case, outcome, len(outcome.rows) or outcome.affected)
+            if outcome.affected or self._odd(case, outcome):
+                yield from self._judge(case)
+            else:
+                calm.append((case, outcome))
+        yield from self._elsewhere(calm)
+
+    def _called(self, case: Case) -> Outcome:
+        self.counters.reads += 1
+        try:
+            with undone(self.stage):
+                return case.perform()
+        except ToolError as error:
+            raise _first_cause(error) from None
 
     # Judging
 
@@ -248,11 +259,11 @@ class QueryRound:
             self.experience.failures.setdefault(cell, f"it was not tried: {failure.message}")
 
     def _judge(self, case: Case) -> Iterator[Finding]:
+        if self.judge.worlds(case):
+            self._face(case)
         if self._is_enough(case):
             return
-        verdict = self._verdict(case)
-        self._face(case)
-        yield from self._news(case, verdict)
+        yield from self._news(case, self._verdict(case))
 
     def _is_enough(self, case: Case) -> bool:
         """Whether the judge has seen enough of such calls, in this round."""
@@ -261,11 +272,14 @@ class QueryRound:
         door = case.query.door or case.query.name
         if any(query == door for query, _ in self.experience.caught):
             return self._judged[turn] > _TIRED
-        return case.query.function is None and self._judged[turn] > _MOST_JUDGED
+        return self._judged[turn] > _MOST_JUDGED
 
     def _verdict(self, case: Case) -> Verdict:
         self.counters.judged += 1
-        return self.judge.judge(case.caller, (call(case.query, case.arguments, case.sql),))
+        try:
+            return self.judge.judge(case.caller, (call(case.query, case.arguments, case.sql),))
+        except ToolError as error:
+            raise _first_cause(error) from None
 
     def _news(self, case: Case, verdict: Verdict) -> Iterator[Finding]:
         step = call(case.query, case.arguments, case.sql)
@@ -276,6 +290,17 @@ class QueryRound:
             if self.registry.add(finding, Witness(self.world, case.caller, (step,))):
                 caught |= set(finding.culprits)
                 yield finding
+
+
+def _first_cause(error: ToolError) -> ToolError:
+    """A function that ended the transaction took the savepoints around it along, which are missed
+    in turn: what is told is the cause."""
+    at: BaseException | None = error
+    while at is not None:
+        if isinstance(at, EndedTransactionError):
+            return at
+        at = at.__context__
+    return error
 
 
 def _alike(case: Case, one: Outcome, other: Outcome) -> bool:

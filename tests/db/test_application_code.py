@@ -43,21 +43,27 @@ def run(target: Target, options: Options = QUIET) -> CampaignFinished:
     return finished
 
 
-def functions(form: str) -> list[Adapter]:
-    return [Adapter(name=f"app {n}", python=f"desk:{n}_{form}") for n in FUNCTIONS]
+SOME = ["get", "rename"]
+ALL = pytest.param(list(FUNCTIONS), marks=pytest.mark.slow, id="all")
 
 
-def test_each_trap_of_an_object_mapper_is_found() -> None:
-    finished = run(desk(*functions("wrong")))
+def functions(names: list[str], form: str) -> list[Adapter]:
+    return [Adapter(name=f"app {n}", python=f"desk:{n}_{form}") for n in names]
+
+
+@pytest.mark.parametrize("names", [pytest.param(SOME, id="some"), ALL])
+def test_each_trap_of_an_object_mapper_is_found(names: list[str]) -> None:
+    finished = run(desk(*functions(names, "wrong")))
     found: dict[str, set[str]] = {}
     for finding in finished.findings:
         found.setdefault(finding.relation, set()).add(finding.code)
-    missed = {n: c for n, c in FUNCTIONS.items() if c not in found.get(f"app {n}", ())}
+    missed = {n: FUNCTIONS[n] for n in names if FUNCTIONS[n] not in found.get(f"app {n}", ())}
     assert missed == {}
 
 
-def test_code_that_does_it_right_is_quiet_and_covered() -> None:
-    finished = run(desk(*functions("right")))
+@pytest.mark.parametrize("names", [pytest.param(SOME, id="some"), ALL])
+def test_code_that_does_it_right_is_quiet_and_covered(names: list[str]) -> None:
+    finished = run(desk(*functions(names, "right")))
     assert [(f.id, f.explanation, f.observed) for f in finished.findings] == []
     assert finished.coverage.untested == ()
 
@@ -73,6 +79,17 @@ def test_a_function_is_shrunk_saved_and_replayed(tmp_path: Path) -> None:
     mended = Adapter(name="app move", python="desk:move_right")
     (result,) = replay(desk(mended), corpus=tmp_path)
     assert result.verdict == "fixed"
+
+
+def test_errors_that_a_function_takes_for_an_answer_do_no_harm() -> None:
+    finished = run(desk(Adapter(name="app tolerant", python="desk:tolerant")))
+    assert (finished.status, finished.interrupted) == ("clean", None)
+
+
+def test_a_function_that_ends_the_transaction_by_text_is_told() -> None:
+    finished = run(desk(Adapter(name="app by hand", python="desk:by_hand")))
+    assert finished.interrupted is not None
+    assert finished.interrupted.startswith("app by hand ended the transaction by a statement")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Adapters: application code in any language, called over JSON lines."""
