@@ -17,7 +17,8 @@ from tenantfuzz.oracles.provenance import Provenance, Tokens
 from tenantfuzz.oracles.references import References
 from tenantfuzz.oracles.violation import Observation, Violation
 from tenantfuzz.oracles.visibility import Visibility, reads_for_update, violations
-from tenantfuzz.policies.model import OwnershipKind
+from tenantfuzz.policies.derivation import names_tenant
+from tenantfuzz.policies.model import Context, OwnershipKind
 from tenantfuzz.policies.predictions import Key, Prediction, RowFacts, State
 from tenantfuzz.policies.principals import Membership, Principal
 from tenantfuzz.policies.structure import Operation, Relation, RelationName
@@ -62,9 +63,12 @@ class Judge:
     cuts: bool = True
     chained: bool = False
     cut: Cut = field(init=False)
+    vouched: bool = field(init=False)  # the session names a tenant that the caller cannot choose
 
     def __post_init__(self) -> None:
         self.cut = self.stage.cut()
+        model = self.stage.model
+        self.vouched = model.identity.context is Context.VERIFIED and names_tenant(model)
 
     def judge(self, principal: Principal, steps: Sequence[Step], *, cuts: bool = True) -> Verdict:
         """Runs the steps as ``principal``, one after the other, and undoes them all.
@@ -345,7 +349,7 @@ class Judge:
                 relation=relation.name,
                 operation=step.operation,
                 expected="RETURNING shows no row that is hidden from it",
-                observed=f"RETURNING showed {len(hidden)} hidden row(s)",
+                observed=f"RETURNING showed {_rows(len(hidden), 'hidden row')}",
                 before=tuple(rows[k] for k in sorted(hidden)),
             )
         else:
@@ -371,14 +375,18 @@ class Judge:
         if now is None:
             return
         if principal.user is not None and not principal.hostile:
-            scoped = [m for m in principal.memberships if now.get(m.tenant) is not None]
+            # A tenant that was vouched for when the session began stays with it till it ends.
+            vouched = {principal.tenant} if self.vouched else set()
+            scoped = [m for m in principal.memberships if m.tenant in now or m.tenant in vouched]
             gained = [t for t in now if t not in principal.all_tenants]
             memberships = tuple(
-                [Membership(m.tenant, now[m.tenant]) for m in scoped]
+                [Membership(m.tenant, now.get(m.tenant, m.kind)) for m in scoped]
                 + [Membership(t, now[t]) for t in gained]
             )
             standing.principal = replace(
-                principal, memberships=memberships, all_tenants=frozenset(now)
+                principal,
+                memberships=memberships,
+                all_tenants=frozenset([*now, *(m.tenant for m in scoped)]),
             )
         elif principal.user is not None:
             kept = [m for m in principal.memberships if m.tenant in now]
@@ -434,7 +442,11 @@ def _answer(outcome: Outcome) -> str:
     if len(outcome.rows) == 1 and len(outcome.rows[0]) == 1:
         value = outcome.rows[0][0]
         return "NULL" if value is None else value.decode(errors="replace")
-    return f"{len(outcome.rows)} row(s)"
+    return _rows(len(outcome.rows), "row")
+
+
+def _rows(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def _warnings(principal: Principal, step: Step, outcome: Outcome) -> list[tuple[str, str]]:

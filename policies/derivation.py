@@ -37,6 +37,19 @@ def derive_principals(
     return tuple(_Deriver(model, population, resolve).all())
 
 
+def names_tenant(model: Model) -> bool:
+    """Whether identity tells the session the tenant, and not the user alone."""
+    identity = model.identity
+    values = [*(t for kind in model.kinds for t in kind.settings.values())]
+    values += [*identity.settings.values(), *([identity.role] if identity.role else [])]
+    return any(
+        uses_placeholder(v.sql, "tenant")
+        if isinstance(v, SqlTemplate)
+        else any(w.startswith(("tenant.", "membership.")) for w in template_words(v))
+        for v in values
+    )
+
+
 class _Deriver:
     def __init__(self, model: Model, population: Population, resolve: ResolveSql) -> None:
         self._model = model
@@ -131,14 +144,7 @@ class _Deriver:
         )
 
     def _names_tenant(self) -> bool:
-        identity = self._model.identity
-        values = [*self._templates.values(), *([identity.role] if identity.role else [])]
-        return any(
-            uses_placeholder(v.sql, "tenant")
-            if isinstance(v, SqlTemplate)
-            else any(w.startswith(("tenant.", "membership.")) for w in template_words(v))
-            for v in values
-        )
+        return names_tenant(self._model)
 
     # Hostile kinds
 
