@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tenantfuzz.policies.attributes import check_templates
 from tenantfuzz.policies.classification import Classification, Landmarks
 from tenantfuzz.policies.configuration import (
     Attacker,
@@ -126,6 +127,13 @@ class _Resolution:
         classification = Classification(lookup, references, landmarks)
         ownership = classification.resolve(tenancy.tables, self.preset.classification)
         kinds = self._kinds(memberships)
+        check_templates(
+            configuration,
+            lookup,
+            tenants=tenants,
+            users=users,
+            memberships=self.catalog.relations[memberships.relation] if memberships else None,
+        )
         audit = configuration.audit
         audited = lookup.relation(audit.table, "audit.table") if audit is not None else None
         self._check_values()
