@@ -37,7 +37,6 @@ class Ledger:
     model: Model
     unpopulated: Mapping[RelationName, str] = field(default_factory=dict)
     functions: Sequence[Function] = ()
-    queries: Sequence[str] = ()
     query_cells: Mapping[tuple[str, str], str | None] = field(default_factory=dict)
     missing: Sequence[tuple[str, str, str]] = ()  # doors that the copy lacks: operation, reason
     tried: set[Cell] = field(default_factory=set)
@@ -203,10 +202,6 @@ class Ledger:
                     )
         for name, operation, reason in self.missing:
             yield UntestedCell(name, operation, "every kind", reason)
-        for query in self.queries:
-            yield UntestedCell(
-                query, "query", "service", "application queries are not tested in this version"
-            )
 
 
 def _acceptance(cell: UntestedCell, accepted: Sequence[Acceptance]) -> str | None:

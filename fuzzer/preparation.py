@@ -1,7 +1,7 @@
 """Prepares a target: its schema in a scratch database, its catalog, model and population plan."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -54,6 +54,8 @@ class Prepared:
     platform: frozenset[RelationName] = frozenset()  # what the preset brought
     doors: tuple[Function, ...] = ()  # functions of the target, not of its preset
     missing: tuple[tuple[str, str, str], ...] = ()  # name, operation, why it could not be copied
+    closing: ExitStack = field(default_factory=ExitStack)  # what ends with it
+    kept: dict[str, object] = field(default_factory=dict)  # of others, for as long as it lasts
 
     @property
     def configuration(self) -> Configuration:
@@ -132,7 +134,9 @@ def prepare(
     ToolError for anything that is wrong with the target.
     """
     with _scratch(target, engine, server_dsn, postgres) as (server, database, loaded):
-        yield _resolved(target, server, database, loaded)
+        prepared = _resolved(target, server, database, loaded)
+        with prepared.closing:
+            yield prepared
 
 
 @dataclass(frozen=True, slots=True)

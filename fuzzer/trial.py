@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from tenantfuzz.adapters.running import adapters_of
 from tenantfuzz.application.adapters import whole_application
 from tenantfuzz.application.judging import QueryJudge
 from tenantfuzz.application.queries import Application
@@ -34,6 +35,7 @@ class Trial:
         Without ``cuts`` it is faster, and only what shows in one world is found.
         """
         self.count += 1
+        stage = self._standing(stage, witness)
         try:
             refused = stage.open(witness.world, after=witness.principal)
             if refused:
@@ -51,6 +53,18 @@ class Trial:
             return judge.judge(principal, witness.steps, cuts=cuts)
         finally:
             stage.close()
+
+    def _standing(self, stage: Stage, witness: Witness) -> Stage:
+        """The stage to try it on: for code with connections of its own one that is committed."""
+        step = witness.steps[-1] if witness.steps else None
+        if step is None or step.operation != "query":
+            return stage
+        query = self.application().queries.get(step.relation.name)
+        if query is None or not query.outside:
+            return stage
+        committed = adapters_of(self._prepared).stage
+        committed.thorough = False  # that it was found is established
+        return committed
 
     def application(self) -> Application:
         """The application of the target, read once."""

@@ -240,6 +240,7 @@ class Adapter(Section):
     python: Text | None = None
     scoping: Text | None = None
     takes: Literal["sql", "sqlglot", "sqlalchemy"] = "sql"
+    timeout: Seconds | None = None  # for one call of a command
     actor: Literal["service", "principal", "both"] = Field(default="service", alias="as")
     params: Mapping[str, Parameter] = Field(default_factory=dict)
     kinds: OneOrMore = ()

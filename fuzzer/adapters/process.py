@@ -174,7 +174,9 @@ class AdapterProcess:
     def _is_over(self) -> bool:
         if self._process.returncode is not None:
             return True
-        return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        return (
+            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        )
 
     def _ended(self) -> str:
         if not self._wait(_GRACE):

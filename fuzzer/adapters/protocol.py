@@ -41,7 +41,8 @@ def parsed(line: bytes) -> dict[str, object]:
         document = None
     if not isinstance(document, dict):
         raise FaultError(
-            f"it wrote a line to stdout that is no JSON object: {shown(line)} (write logs to stderr)"
+            "it wrote a line to stdout that is no JSON object (logs belong to stderr): "
+            + shown(line)
         )
     return document
 
@@ -95,7 +96,8 @@ def replied(document: Mapping[str, object]) -> list[RawRow] | Failure:
         return _failure(document["error"])
     if "rows" not in document:
         raise FaultError(
-            f'it must answer call with {{"rows": […]}} or {{"error": …}}: {shown(_dumped(document))}'
+            'it must answer call with {"rows": […]} or {"error": …}, not '
+            + shown(_dumped(document))
         )
     rows = document["rows"]
     if rows is None:

@@ -199,9 +199,7 @@ class Adapters:
             ProcessCall(
                 running,
                 declared,
-                signature_of(
-                    declared.name, declared.params, adapter.params, self.prepared.catalog
-                ),
+                signature_of(declared.name, declared.params, adapter.params, self.prepared.catalog),
             )
             for declared in running.declared()
         ]
@@ -277,7 +275,12 @@ def environment_for(dsn: str, given: Mapping[str, str]) -> dict[str, str]:
         for name, value in given.items()
         if not name.startswith("PG")
     }
-    for name, word in (("HOST", "host"), ("PORT", "port"), ("USER", "user"), ("DATABASE", "dbname")):
+    for name, word in (
+        ("HOST", "host"),
+        ("PORT", "port"),
+        ("USER", "user"),
+        ("DATABASE", "dbname"),
+    ):
         if word in parts:
             environment[f"PG{name}"] = parts[word]
     if "password" in parts:
@@ -320,4 +323,3 @@ def _failed(failure: Failure) -> Outcome:
 def _short(arguments: Mapping[str, object]) -> str:
     text = json.dumps(arguments, ensure_ascii=False)
     return text if len(text) <= 120 else text[:119] + "…"
-

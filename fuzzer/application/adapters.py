@@ -1,8 +1,10 @@
-"""Adapters in Python, declared in the target's file, made into what is called like a query."""
+"""Adapters, declared in the target's file, made into what is called like a query."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from tenantfuzz.adapters.protocol import FaultError
+from tenantfuzz.adapters.running import adapters_of
 from tenantfuzz.application.code import load_code
 from tenantfuzz.application.functions import python_function
 from tenantfuzz.application.queries import Application, LiveQuery, read_application
@@ -22,16 +24,31 @@ Params = Mapping[str, str | tuple[str | None, ...]]
 
 
 def whole_application(prepared: Prepared) -> Application:
-    """The target's queries, its functions in Python, and what its scoping functions make of
-    queries that are generated. Raises ToolError for code that cannot be loaded."""
+    """The target's queries, its functions in Python, the calls that its commands offer, and what
+    its scoping functions make of queries that are generated. Raises ToolError for code that cannot
+    be loaded; a command that does not do as it should is broken."""
     application = read_application(prepared)
-    queries = dict(application.queries)
+    queries, broken = dict(application.queries), dict(application.broken)
     for adapter in prepared.configuration.adapters:
-        if adapter.command:
-            continue
-        for query in _of(adapter, prepared):
-            queries[query.name] = query
-    return replace(application, queries=queries)
+        try:
+            for query in (
+                _of_process(adapter, prepared) if adapter.command else _of(adapter, prepared)
+            ):
+                queries[query.name] = query
+        except FaultError as fault:
+            broken[adapter.name] = str(fault)
+    return replace(application, queries=queries, broken=broken)
+
+
+def _of_process(adapter: Adapter, prepared: Prepared) -> Iterator[LiveQuery]:
+    """What a command offers. Raises FaultError where it cannot be asked."""
+    for call in adapters_of(prepared).calls(adapter):
+        source = prepared.configuration.source
+        declared = _declared(adapter, call.name, QueryText((), ()), source)
+        kinds = call.declared.kinds or declared.kinds
+        yield LiveQuery(
+            replace(declared, kinds=kinds), call.parameters, {}, None, _CALLERS, function=call
+        )
 
 
 def _of(adapter: Adapter, prepared: Prepared) -> Iterator[LiveQuery]:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from tenantfuzz.oracles.containment import changes_between
@@ -46,8 +46,9 @@ class Answer:
         outcome = self.outcome
         if outcome.failure is not None:
             return f"error {outcome.failure.sqlstate}: {outcome.failure.message}"
-        if not outcome.columns():
-            return f"{outcome.affected} row(s) written"
+        if not outcome.columns() and not outcome.rows:
+            called = outcome.tag.startswith("CALL") and not outcome.affected
+            return "nothing" if called else f"{outcome.affected} row(s) written"
         if len(outcome.rows) == 1 and len(outcome.rows[0]) == 1:
             value = outcome.rows[0][0]
             return "NULL" if value is None else value.decode(errors="replace")
@@ -104,22 +105,14 @@ def _left(
         )
 
 
-@contextmanager
-def undone(stage: Stage) -> Iterator[None]:
+def undone(stage: Stage) -> AbstractContextManager[None]:
     """Whatever happens inside is undone."""
-    stage.wire.execute("SAVEPOINT undone")
-    try:
-        yield
-    finally:
-        stage.wire.execute("ROLLBACK TO undone", "RELEASE undone")
+    return stage.undone()
 
 
-@contextmanager
-def world_with(stage: Stage, statements: Sequence[str]) -> Iterator[bool]:
+def world_with(stage: Stage, statements: Sequence[str]) -> AbstractContextManager[bool]:
     """The world after the trusted role ran ``statements``; False where it could not."""
-    with undone(stage):
-        done = stage.wire.groups([list(statements)])
-        yield all(o.failure is None for o in done)
+    return stage.altered(statements)
 
 
 def steady(
@@ -136,8 +129,8 @@ def steady(
     if answer.outcome.failure is not None:
         return True  # which rows a plan looks at first decides no verdict on those it looked at
     for names in _PLANNERS:
-        with world_with(stage, [f"SET LOCAL {name} = off" for name in names]):
-            if not again():
+        with stage.without(names) as tried:
+            if tried and not again():
                 return False
     with world_with(stage, [_REPLICA, *_turned(stage), _ORIGIN]) as turned:
         return not turned or again()

@@ -87,6 +87,8 @@ def _as_principal(case: Case, violation: Violation) -> Iterator[str]:
     """What the same statement does under policies, where it ran without them."""
     if case.by_policies or violation.code == "TF503" or not case.caller.acting_role:
         return
+    if case.query.outside:
+        return  # it logs in as it likes
     stage = case.judge.stage
     answer = answer_of(stage, case.caller, replace(case, actor=case.caller).perform)
     failure = answer.outcome.failure
@@ -212,6 +214,8 @@ def _advice(case: Case, violation: Violation, mended: Tried | None) -> str:
 
 
 def _statements(case: Case) -> tuple[str, ...]:
+    if case.query.outside:
+        return (case.sql,)
     lines = readable_identity(case.actor)
     values = case.query.values(case.caller, case.arguments)
     used = case.query.declared.text.names

@@ -48,6 +48,9 @@ class PythonFunction:
     converters: Mapping[str, Callable[[str], object]] = field(default_factory=dict)
     wants_session: bool = False
 
+    outside = False  # it runs in the transaction that holds the world
+    fault = None
+
     def shown(self, arguments: Arguments) -> str:
         """The call as a person would write it."""
         given = "".join(f", {name}={self._value(name, v)!r}" for name, v in arguments.items())

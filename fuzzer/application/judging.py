@@ -275,7 +275,7 @@ class QueryJudge:
                     return
             if not self._steady(case, answer):
                 return
-            relation, telling = self._telling(case, world.rows)
+            relation, telling = self._telling(case, world, answer)
             code = "TF502" if answer.wrote and answer.left != again.left else "TF501"
             yield Violation(
                 code=code,
@@ -293,13 +293,24 @@ class QueryJudge:
     def _steady(self, case: Case, answer: Answer) -> bool:
         return steady(self.stage, case.caller, case.perform, answer, unordered=case.unordered)
 
-    def _telling(self, case: Case, rows: Rows) -> tuple[RelationName, tuple[RowFacts, ...]]:
-        """A few of the hidden rows that decided: of a relation that the query names."""
+    def _telling(
+        self, case: Case, world: Elsewhere, answer: Answer
+    ) -> tuple[RelationName, tuple[RowFacts, ...]]:
+        """A few of the hidden rows that decided: of a relation that the query names, or, of code
+        that names none, one whose rows alone make the difference."""
+        rows = world.rows
         loose = case.loose()
         names = [r.relation for r in loose if r.relation in rows] or sorted(rows)
         chosen = names[0]
+        if not loose and case.query.function is not None:
+            chosen = next((n for n in names if self._decides(case, n, rows[n], answer)), chosen)
         state = self.ground.state[chosen]
         return chosen, tuple(state[k] for k in sorted(rows[chosen]))[:3]
+
+    def _decides(self, case: Case, relation: RelationName, keys: set[Key], answer: Answer) -> bool:
+        with world_with(self.stage, self.stage.cut().statements({relation: keys})) as done:
+            again = answer_of(self.stage, case.caller, case.perform) if done else answer
+            return not again.no_verdict and not agree(answer, again, unordered=case.unordered)
 
     # Both ways
 

@@ -4,6 +4,8 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
+from tenantfuzz.adapters.calling import CallRound
+from tenantfuzz.adapters.running import adapters_of
 from tenantfuzz.application.adapters import whole_application
 from tenantfuzz.application.judging import QueryJudge
 from tenantfuzz.application.queries import Application
@@ -24,6 +26,11 @@ from tenantfuzz.strategies.lopsided import lopsided
 
 _SWEPT = 24  # calls of one query for one principal in a designed world
 _FUZZED = 6
+_CALLED = (
+    14  # the same for calls that leave the tool's own transaction, each a hundred times dearer
+)
+_CALLED_IN_FUZZ = 5
+_CALL_EVERY = 8  # examples
 
 
 class ApplicationPlay:
@@ -44,6 +51,11 @@ class ApplicationPlay:
         queries = self.application.queries
         doors = [queries[n].door or n if n in queries else n for n in self.names]
         self.doors = tuple(dict.fromkeys(doors))  # as findings and cells call them
+        self._outside = [n for n in self.names if self._is_outside(n)]
+        self._inside = [n for n in self.names if n not in self._outside]
+        self._prepared = prepared
+        self._proven: set[str] = set()
+        self._examples = 0
         self._kinds: set[str] = set()
         self._crossings: set[tuple[RelationName, str]] = set()
 
@@ -73,12 +85,32 @@ class ApplicationPlay:
         # The same world gives the same calls, whatever was drawn before.
         source = random.Random(f"{scene.salt}/{len(scene.world.rows)}")
         yield from self._round(stage, scene.world, scene.ground, source).play(
-            principals, most=_SWEPT, queries=self.names
+            principals, most=_SWEPT, queries=self._inside
         )
-        if scene.salt == 0 and self.names:
+        if scene.salt == 0 and self._inside:
             yield from self._lopsided(stage, scene.world, source)
-        if self.names:
+        if self._inside:
             yield from self._crossed(stage, scene.world, source)
+        yield from self._call(scene.world, principals, source, _CALLED)
+
+    def _is_outside(self, name: str) -> bool:
+        query = self.application.queries.get(name)
+        return query is not None and query.outside
+
+    def _call(
+        self, world: World, principals: Sequence[Principal], source: random.Random, most: int
+    ) -> Iterator[Finding]:
+        """The calls of processes: one principal of each kind, in the world once it is committed."""
+        if not self._outside:
+            return
+        adapters = adapters_of(self._prepared)
+        stage = adapters.stage
+        adapters.stop()  # what they remember is of another world
+        stage.open(world)
+        once = {(p.kind, p.note): p for p in reversed(principals)}
+        ground = stage.prediction()
+        calls = CallRound(*self._parts(stage, world, ground), source, proven=self._proven)
+        yield from calls.play(list(once.values())[::-1], most=most, queries=self._outside)
 
     def _lopsided(self, stage: Stage, world: World, source: random.Random) -> Iterator[Finding]:
         """The world once more for each relation that a query names besides others, without the
@@ -136,8 +168,11 @@ class ApplicationPlay:
         """The same with fewer calls, in a world that was drawn."""
         self._meet(scene)
         yield from self._round(stage, scene.world, scene.ground, source).play(
-            principals, most=_FUZZED, queries=self.names
+            principals, most=_FUZZED, queries=self._inside
         )
+        self._examples += 1
+        if self._examples % _CALL_EVERY == 0:
+            yield from self._call(scene.world, principals, source, _CALLED_IN_FUZZ)
 
     def _meet(self, scene: Round) -> None:
         self._kinds |= {p.kind for p in scene.principals if not p.hostile and p.tenant is not None}
@@ -145,9 +180,14 @@ class ApplicationPlay:
     def _round(
         self, stage: Stage, world: World, ground: Prediction, source: random.Random
     ) -> QueryRound:
+        return QueryRound(*self._parts(stage, world, ground), source)
+
+    def _parts(
+        self, stage: Stage, world: World, ground: Prediction
+    ) -> tuple[Application, Experience, Stage, World, Prediction, QueryJudge, Registry, Counters]:
         origin = {r.canary: r.relation for r in world.rows if r.canary}
         tokens = canaries_of(ground.state, origin)
-        return QueryRound(
+        return (
             self.application,
             self.experience,
             stage,
@@ -156,7 +196,6 @@ class ApplicationPlay:
             QueryJudge(stage, ground, tokens, self.application),
             self._registry,
             self._counters,
-            source,
         )
 
     def cells(self) -> dict[Cell, str | None]:
@@ -173,6 +212,13 @@ class ApplicationPlay:
                 kinds += sorted(k for k in self._kinds if k in (declared.kinds or self._kinds))
             for kind in kinds or ["service"]:
                 reason = self.experience.why_untested((name, kind))
+                if query.outside and reason is None and name not in self._proven:
+                    reason = (
+                        "its answers never depended on a row of the world: "
+                        "does it connect to TENANTFUZZ_DSN?"
+                    )
+                if query.function is not None and query.function.fault is not None:
+                    reason = query.function.fault
                 if query.door:
                     cells[query.door, kind] = _of_door(cells, (query.door, kind), reason)
                 else:

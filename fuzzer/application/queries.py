@@ -3,9 +3,9 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from tenantfuzz.application.declared import declared_queries
-from tenantfuzz.application.functions import PythonFunction
 from tenantfuzz.policies.model import Model, OwnershipKind
 from tenantfuzz.policies.principals import Principal
 from tenantfuzz.policies.queries import Actor, ApplicationQuery
@@ -15,7 +15,8 @@ from tenantfuzz.policies.query_standing import Callers, Standing, caller_names, 
 from tenantfuzz.policies.query_text import QueryText
 from tenantfuzz.policies.structure import Catalog, DataType, TypeCategory
 from tenantfuzz.preparation import Prepared
-from tenantfuzz.results import Failure
+from tenantfuzz.results import Failure, Outcome
+from tenantfuzz.stage import Stage
 from tenantfuzz.strategies.arguments import Arguments, Parameter, own_arguments
 from tenantfuzz.wire import Wire
 
@@ -27,6 +28,40 @@ _ROLES = ("tenant", "tenants", "user")
 _OWN_NAMES = {"tenant": "tenant", "tenants": "tenants", "user": "user", "current_user": "user"}
 _INDETERMINATE = re.compile(r"parameter \$(\d+)")
 _WRITING = re.compile(r"\b(insert|update|delete|merge|truncate)\b", re.IGNORECASE)
+
+
+class Function(Protocol):
+    """Application code that is called in place of a statement."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """What is drawn for it."""
+        ...
+
+    @property
+    def outside(self) -> bool:
+        """Whether it has connections of its own, and so needs a world that is committed."""
+        ...
+
+    @property
+    def fault(self) -> str | None:
+        """Why nobody can vouch for it, whatever else is known."""
+        ...
+
+    def shown(self, arguments: Arguments) -> str:
+        """The call as a person would write it."""
+        ...
+
+    def call(
+        self, stage: Stage, caller: Principal, actor: Principal, arguments: Arguments
+    ) -> Outcome:
+        """Calls it on behalf of ``caller``, in the identity ``actor``, and keeps what it did."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +77,7 @@ class LiveQuery:
     standing: tuple[Standing, ...] = ()
     assumed: tuple[str, ...] = ()
     door: str = ""  # what findings call it, where that is not its name
-    function: PythonFunction | None = None
+    function: "Function | None" = None
     made_for: "Callable[[Principal], LiveQuery] | None" = None  # the query as code makes it
 
     def for_caller(self, principal: Principal) -> "LiveQuery":
@@ -54,6 +89,11 @@ class LiveQuery:
     def name(self) -> str:
         """Its name."""
         return self.declared.name
+
+    @property
+    def outside(self) -> bool:
+        """Whether it runs on connections of its own."""
+        return self.function is not None and self.function.outside
 
     @property
     def writes(self) -> bool:
