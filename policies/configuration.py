@@ -249,6 +249,8 @@ class Adapter(Section):
     def _one_way(self) -> Self:
         if sum(map(bool, (self.command, self.python, self.scoping))) != 1:
             raise ValueError("expected one of 'command', 'python' or 'scoping'")
+        if self.command and self.actor == "both":
+            raise ValueError("as: a command logs in once: expected 'service' or 'principal'")
         return self
 
 

@@ -23,7 +23,6 @@ from tenantfuzz.engines import scratch_name
 from tenantfuzz.errors import ToolError
 from tenantfuzz.policies.configuration import Adapter
 from tenantfuzz.policies.principals import Principal
-from tenantfuzz.policies.queries import Actor
 from tenantfuzz.preparation import Prepared, connect, drop
 from tenantfuzz.results import Failure, Outcome
 from tenantfuzz.stage import Stage
@@ -212,10 +211,9 @@ class Adapters:
     def _environment(self, adapter: Adapter) -> dict[str, str]:
         """What its processes find: the scratch database, and no other one."""
         identity = self.prepared.model.identity
-        role = identity.service_role
-        if adapter.actor == Actor.PRINCIPAL:
-            role = identity.login or identity.role
-        user = self._login(role, required=adapter.actor == Actor.PRINCIPAL)
+        bound = adapter.actor != "service"
+        own = next((r for r in (identity.login, identity.role) if isinstance(r, str)), None)
+        user = self._login(own if bound else identity.service_role, required=bound)
         server = self.prepared.server
         return environment_for(server.conninfo(self.stage.database, user), os.environ)
 

@@ -50,7 +50,6 @@ def ledger(
     kinds: tuple[Kind, ...] = (Kind("member"),),
     access: dict[tuple[str, RelationName, Operation], Rule] | None = None,
     functions: tuple[Function, ...] = (),
-    queries: tuple[str, ...] = (),
 ) -> Ledger:
     everything = Grant(frozenset(Privilege))
     catalog = Catalog(
@@ -69,7 +68,7 @@ def ledger(
         kinds=kinds,
         access=access or {},
     )
-    return Ledger(catalog, model, functions=functions, queries=queries)
+    return Ledger(catalog, model, functions=functions)
 
 
 def reasons(coverage: Coverage) -> dict[tuple[str, str, str], str]:
@@ -88,7 +87,7 @@ def test_every_table_has_a_cell_for_each_operation_and_kind() -> None:
 
 
 def test_only_those_relations_that_were_asked_for() -> None:
-    book = ledger(relation(ISSUES), relation(PLANS), queries=("issue list",))
+    book = ledger(relation(ISSUES), relation(PLANS))
     book.meet([MEMBER])
     book.only = frozenset({PLANS})
     assert {c[0] for c in book.cells()} == {PLANS}
@@ -199,7 +198,7 @@ def test_a_partition_is_populated_through_its_root() -> None:
     )
 
 
-def test_functions_and_queries_are_listed_as_untested() -> None:
+def test_functions_and_queries_are_listed() -> None:
     def function(name: str, *roles: str) -> Function:
         return Function(
             RelationName("public", name),
@@ -214,14 +213,16 @@ def test_functions_and_queries_are_listed_as_untested() -> None:
             executable_by=frozenset(roles),
         )
 
-    book = ledger(functions=(function("f", "app"), function("g")), queries=("issue list",))
+    book = ledger(functions=(function("f", "app"), function("g")))
+    book.query_cells = {("issue list", "service"): "it fails", ("issue get", "service"): None}
     book.meet([MEMBER, ANONYMOUS])
     coverage = book.summary(())
     assert [(c.relation, c.operation, c.kind) for c in coverage.untested] == [
         ("public.f", "call", "member"),
         ("issue list", "query", "service"),
     ]
-    assert coverage.cells == 2
+    assert coverage.covered_cells == (("issue get", "query", "service"),)
+    assert coverage.cells == 3
 
 
 def test_accepted_cells_are_listed_with_their_reason() -> None:
