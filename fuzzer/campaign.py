@@ -60,6 +60,8 @@ _SHRINK_SECONDS = 5.0
 _PROGRESS_EVERY = 0.2
 _FUZZED_RELATIONS = 5
 _FUZZED_PRINCIPALS = 8
+_ASKED = 12  # queries by each principal of an example
+_ASKED_IN_SWEEP = 24
 _THOROUGH = 0.25  # share of examples that try the costly shapes
 _FOLLOW_EVERY = 3  # examples
 _FOLLOWED = 3  # lawful writes that a chain goes on from
@@ -344,6 +346,9 @@ class _Campaign:
             fresh = [p for p in scene.principals if p.freshness is not Freshness.ANY]
             for principal in chosen:
                 yield from self._found(scene.read(principal, scene.relations()))
+                if number == 1:
+                    source = random.Random(f"{self.seed}/{principal.kind}")
+                    yield from self._found(scene.ask(principal, source, count=_ASKED_IN_SWEEP))
                 yield from self._breathe("sweep")
             yield from self._found(scene.cut())
             for principal in chosen:
@@ -393,6 +398,7 @@ class _Campaign:
                 names = scene.relations()
                 for principal in chosen:
                     yield from self._found(scene.read(principal, names))
+                    yield from self._found(scene.ask(principal, source, count=_ASKED))
                     some = fairness.relations(names, _FUZZED_RELATIONS, source)
                     yield from self._found(scene.write(principal, some))
                 yield from self._found(scene.cut())

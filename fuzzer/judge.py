@@ -106,6 +106,13 @@ class Judge:
             stage.wire.execute("ROLLBACK TO judge", "RELEASE judge")
         return Verdict(tuple(_distinct(findings)), tuple(outcomes), tuple(warnings), leaked)
 
+    def hidden_home(self, principal: Principal, text: str, *, own: str) -> RelationName | None:
+        """The relation of a hidden row whose token stands in ``text``, or None; what stands in the
+        principal's ``own`` words tells it nothing."""
+        provenance = Provenance(self.ground, self.tokens)
+        own += repr(principal.settings)
+        return next((r for _, r, _ in provenance.hidden_in(principal, text, own=own)), None)
+
     def _step(
         self, standing: _Standing, step: Step, ahead: list[Outcome]
     ) -> tuple[Outcome, list[Violation]]:

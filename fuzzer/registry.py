@@ -57,6 +57,12 @@ class Registry:
         self.findings[finding.fingerprint] = finding
         self.witnesses[finding.fingerprint] = witness
 
+    def leaking(self) -> frozenset[str]:
+        """The relations that something was read from, accepted findings included."""
+        accepted = (finding for finding, _ in self.accepted_findings.values())
+        found = (*self.findings.values(), *accepted)
+        return frozenset(f.relation for f in found if f.operation == "select")
+
     def knows(self, finding: Finding) -> bool:
         """Whether it would be no news."""
         return (

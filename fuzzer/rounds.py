@@ -1,5 +1,6 @@
 """A round: one world on the stage, and all that its principals try there."""
 
+import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,10 +22,11 @@ from tenantfuzz.policies.quoting import identifier, qualified
 from tenantfuzz.policies.structure import Operation, Privilege, Relation, RelationName
 from tenantfuzz.policies.world import World
 from tenantfuzz.registry import Registry
-from tenantfuzz.results import Outcome, RawRow, same_answer
+from tenantfuzz.results import Outcome, RawRow, same_answer, texts_of
 from tenantfuzz.stage import Stage
 from tenantfuzz.strategies.actions import Action, Grants
 from tenantfuzz.strategies.plan import Plan
+from tenantfuzz.strategies.queries import QueryMaker
 from tenantfuzz.strategies.reads import WHOLE, copied_columns, key_columns, reads
 from tenantfuzz.strategies.scene import Rows, Scene
 from tenantfuzz.strategies.writes import writes
@@ -94,6 +96,7 @@ class Round:
     _controls: dict[str, Outcome] = field(default_factory=dict)
     _judged: Counter[tuple[object, ...]] = field(default_factory=Counter)
     _calm: dict[Principal, list[tuple[Action, Outcome]]] = field(default_factory=dict)
+    _asked: dict[str, tuple[RelationName, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         state = self.stage.state()
@@ -288,6 +291,34 @@ class Round:
         if outcome.failure is None and outcome.rows:
             ledger.let_through.add((action.relation, Operation.SELECT))
 
+    def ask(self, principal: Principal, source: random.Random, *, count: int) -> Iterator[Finding]:
+        """So many queries of all shapes as one principal, after ``read``; ``cut`` asks them again.
+
+        Relations that plain reads leak from are left out: every query over them would tell it.
+        """
+        begun = perf_counter()
+        leaking = self.rig.registry.leaking()
+        catalog = self.stage.catalog
+        readable = {
+            name: self.grants(principal, catalog.relations[name]).select
+            for name in self.relations()
+            if str(name) not in leaking
+        }
+        maker = QueryMaker(catalog, self.stage.model, readable, self._rows, source)
+        queries = maker.queries(count)
+        self.rig.counters.generation += perf_counter() - begun
+        outcomes = self.stage.read(principal, [q.sql for q in queries], prepare=False)
+        self.rig.counters.reads += len(queries)
+        for query, outcome in zip(queries, outcomes, strict=True):
+            action = Action(query.relations[0], Operation.SELECT, query.sql, "query", hostile=True)
+            text = texts_of(outcome.rows) + (outcome.failure.texts if outcome.failure else "")
+            home = self._judge.hidden_home(principal, text, own=query.sql)
+            if home is not None:
+                yield from self._try(principal, [replace(action, relation=home)])
+            elif outcome.failure is None and principal in self._calm:
+                self._calm[principal].append((action, outcome))
+                self._asked[query.sql] = query.relations
+
     def cut(self) -> Iterator[Finding]:
         """What was read without a finding once more: where hidden rows are gone, and where they
         say something else. Principals from whom the same rows are hidden share these worlds."""
@@ -300,8 +331,12 @@ class Round:
         perturb = Perturb(self.stage.catalog, self.stage.model)
         for hidden, principals in groups.values():
             for statements in (self._judge.cut.statements(hidden), perturb.statements(hidden)):
-                for principal, action in self._elsewhere(principals, statements):
-                    yield from self._try(principal, [action])
+                differing = self._elsewhere(principals, statements)
+                # Plain reads first: what they show, queries over the same relations would repeat.
+                for principal, action in sorted(differing, key=lambda d: d[1].shape == "query"):
+                    read = {str(n) for n in self._asked.get(action.sql, ())}
+                    if not read & self.rig.registry.leaking():
+                        yield from self._try(principal, [action])
         self._calm.clear()
 
     def _elsewhere(

@@ -1,0 +1,113 @@
+"""Queries of all shapes: valid on a real server, quiet where policies hold, telling where not."""
+
+import random
+from pathlib import Path
+
+import pytest
+import sqlglot
+
+from tenantfuzz.coverage import Ledger
+from tenantfuzz.findings import Finding
+from tenantfuzz.policies.principals import Principal
+from tenantfuzz.preparation import prepare
+from tenantfuzz.registry import Registry
+from tenantfuzz.rehearsal import rehearse
+from tenantfuzz.results import Outcome
+from tenantfuzz.rounds import Counters, Rig, Round
+from tenantfuzz.stage import Stage
+from tenantfuzz.strategies.influence import influential_relations
+from tenantfuzz.strategies.worlds import designed_worlds
+from tenantfuzz.target import find_target
+
+SCHEMA = """
+DO $$BEGIN CREATE ROLE ask_app LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END$$;
+CREATE TABLE orgs (id int PRIMARY KEY, name text NOT NULL);
+CREATE TABLE folders (
+  id int PRIMARY KEY, org_id int NOT NULL REFERENCES orgs, parent_id int REFERENCES folders,
+  title text NOT NULL, made_at timestamptz, tags jsonb);
+CREATE TABLE notes (
+  id int PRIMARY KEY, org_id int NOT NULL REFERENCES orgs,
+  folder_id int REFERENCES folders, body text);
+CREATE FUNCTION mine() RETURNS int LANGUAGE sql STABLE
+  RETURN nullif(current_setting('app.org', true), '')::int;
+ALTER TABLE folders ENABLE ROW LEVEL SECURITY;
+ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
+CREATE POLICY folders_own ON folders USING (org_id = mine());
+CREATE POLICY notes_own ON notes USING (org_id = mine());
+GRANT SELECT ON folders, notes TO ask_app;
+"""
+CONFIGURATION = """
+[target]
+schema = ["schema.sql"]
+[tenancy]
+tenants = "orgs"
+column = "org_id"
+[identity]
+role = "ask_app"
+settings = { "app.org" = "{tenant.id}" }
+"""
+LEAK = "CREATE POLICY notes_all ON notes USING (true);"
+
+
+def asked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, leak: str = ""
+) -> tuple[list[Finding], list[tuple[str, Outcome]]]:
+    """What 300 queries of one member found, without a plain read of the leak before, and they."""
+    (folder / "schema.sql").write_text(SCHEMA + leak, encoding="utf-8")
+    (folder / "tenantfuzz.toml").write_text(CONFIGURATION, encoding="utf-8")
+    sent: list[tuple[str, Outcome]] = []
+    read = Stage.read
+
+    def noted(self: Stage, principal: Principal, statements: list[str], **how: bool) -> object:
+        outcomes = read(self, principal, statements, **how)
+        sent.extend(zip(statements, outcomes, strict=True))
+        return outcomes
+
+    with prepare(find_target(folder)) as prepared:
+        loader = prepared.loader()
+        plan = rehearse(prepared, loader, seed=1)
+        rig = Rig(
+            plan=plan,
+            attacker=prepared.attacker,
+            ledger=Ledger(prepared.catalog, prepared.model),
+            registry=Registry(),
+            counters=Counters(),
+            influential=influential_relations(prepared.catalog),
+        )
+        world = designed_worlds(plan, seed=1, count=1)[0]
+        with prepared.stage(loader) as stage:
+            stage.open(world)
+            scene = Round(rig, stage, world)
+            member = scene.principals[0]
+            found = [] if leak else list(scene.read(member, scene.relations()))
+            monkeypatch.setattr(Stage, "read", noted)
+            found += scene.ask(member, random.Random(7), count=300)
+            monkeypatch.undo()
+            found += scene.cut()
+            stage.close()
+    return found, sent
+
+
+def test_queries_are_valid_and_see_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, sent = asked(tmp_path, monkeypatch)
+    assert found == []
+    assert len(sent) == 300
+    assert [(q, o.failure) for q, o in sent if o.failure is not None] == []
+    assert sum(bool(o.rows) for _, o in sent) > 100
+    texts = [q for q, _ in sent]
+    assert len(set(texts)) > 200
+    for text in texts:
+        sqlglot.parse_one(text, dialect="postgres")
+    for word in (
+        "LATERAL", "NOT EXISTS", "NOT IN", "ROLLUP", "FILTER", "OVER", "UNION", "EXCEPT",
+        "RECURSIVE", "MATERIALIZED", "json_agg", "LIMIT", "FULL JOIN", "HAVING", "DISTINCT",
+    ):  # fmt: skip
+        assert any(word in text for text in texts), word
+
+
+def test_a_hidden_row_in_an_answer_is_told_of_its_own_relation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, _ = asked(tmp_path, monkeypatch, LEAK)
+    assert {(f.code, f.relation) for f in found} == {("TF101", "public.notes")}
+    assert found[0].culprits == ("notes_all",)
