@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from tenantfuzz.application.declared import declared_queries
 from tenantfuzz.assumptions import assume, is_silent
 from tenantfuzz.catalog import read_catalog
 from tenantfuzz.engines import Server, open_engine, scratch_name
@@ -230,7 +231,7 @@ def _resolved(target: Target, server: Server, database: str, loaded: "_Loaded") 
         catalog=catalog,
         model=model,
         attacker=attacker_of(configuration, facts),
-        dictionary=build_dictionary(catalog),
+        dictionary=build_dictionary(catalog, [q.text.indexed() for q in declared_queries(target)]),
         existing=existing,
         hash=loaded.hash,
         warnings=(*target.assumed, *(assumed.lines if assumed else ()), *loaded.warnings, *notes),

@@ -178,9 +178,16 @@ class _Collector:
         yield from (r for r in tables.values() if r.column(column) is not None)
 
 
-def build_dictionary(catalog: Catalog) -> Dictionary:
-    """Reads all literals of the schema, and which columns its policies look at."""
+def build_dictionary(catalog: Catalog, queries: Iterable[str] = ()) -> Dictionary:
+    """Reads all literals of the schema, and which columns its policies look at.
+
+    ``queries`` are the texts of application queries, whose words come first.
+    """
     collector = _Collector(catalog)
+    for text in queries:
+        query = _parse_query(text)
+        if query is not None:
+            collector.tree(query, None, deciding=False)
     called: set[str] = set()
     for relation in catalog.relations.values():
         for policy in relation.policies:

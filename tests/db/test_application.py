@@ -118,6 +118,7 @@ SELECT t.id FROM tickets t WHERE t.org_id = :tenant
            FROM tickets o) >= 0;
 
 -- name: q: list of titles
+-- kinds: lead
 SELECT json_agg(t.title) FROM tickets t WHERE t.opened BETWEEN :low AND :high;
 
 -- name: q: moves by number
@@ -183,7 +184,7 @@ SELEC 1;
 SELECT 1; SELECT 2;
 
 -- name: q: never answers
-SELECT t.id FROM tickets t WHERE t.org_id = :tenant AND t.number = -1;
+SELECT t.id FROM tickets t WHERE t.org_id = :tenant AND t.number < 0 AND t.number > 0;
 
 -- name: q: never runs
 SELECT t.id / 0 FROM (SELECT 1 AS id) t WHERE :tenant IS NOT NULL;
