@@ -27,7 +27,7 @@ from tenantfuzz.events import (
     StructureRead,
     WarningRaised,
 )
-from tenantfuzz.findings import Finding
+from tenantfuzz.findings import Finding, rank
 from tenantfuzz.lines import visible
 from tenantfuzz.story import story
 from tenantfuzz.summary import plural, seconds_text, selection_lines, summary_lines
@@ -167,7 +167,7 @@ class CampaignConsole:
         )
 
     def _finished(self, event: CampaignFinished) -> None:
-        ordered = sorted(event.findings, key=lambda f: (-f.severity.rank, f.code, f.relation))
+        ordered = sorted(event.findings, key=rank)
         told = ordered if self._verbose else ordered[:_MOST_STORIES]
         for finding in told:
             self._console.print()

@@ -57,6 +57,7 @@ class Finding:
     origin: str = "target"
     corpus_file: str | None = None
     mend: str = ""  # a concrete hint at what to change
+    rests_on: str = ""  # code and relation of a finding before it, without which it may not be
     world_rows: tuple[str, ...] = field(default=())  # the rows that matter, as INSERT statements
 
     @property
@@ -75,3 +76,8 @@ class Finding:
     def counts(self) -> bool:
         """Whether it may fail a run: latent and server findings stand apart."""
         return not self.latent and self.origin == "target" and self.severity is not Severity.WARNING
+
+
+def rank(finding: Finding) -> tuple[int, bool, str, str]:
+    """What findings are sorted by: the worst first, causes before what rests on them."""
+    return -finding.severity.rank, bool(finding.rests_on), finding.code, finding.id

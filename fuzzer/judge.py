@@ -98,8 +98,11 @@ class Judge:
                 outcome, found = self._step(standing, step, ahead)
                 outcomes.append(outcome)
                 warnings += _warnings(principal, step, outcome)
+                cause = next((f for f in findings if f.code.startswith("TF2")), None)
                 for violation in found:
                     finding = explain(stage, standing.principal, violation, done)
+                    if cause is not None and len(done) > 1:
+                        finding = _resting_on(cause, finding)
                     findings.append(finding)
                     leaked[finding.fingerprint] = (violation.relation, violation.keys)
         finally:
@@ -404,6 +407,14 @@ class Judge:
                     memberships=(*kept, *(Membership(t, now[t]) for t in gained)),
                     all_tenants=principal.all_tenants | set(gained),
                 )
+
+
+def _resting_on(cause: Finding, finding: Finding) -> Finding:
+    """A finding of a later step, told as what it is: policies that let a member read are not to
+    blame where nobody should have become one."""
+    what = f"{cause.code} in {cause.relation}"
+    mend = f"Mend what the statement before it did ({what}), and run again: this may be gone then."
+    return replace(finding, rests_on=f"{cause.code} {cause.relation}", mend=mend)
 
 
 def _mixed(written: Written, standing: _Standing) -> Prediction:

@@ -1,5 +1,6 @@
 """Puts a world into a database, inside the transaction that is open on a wire."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -24,8 +25,9 @@ class Refusal:
 
 @dataclass(slots=True)
 class WorldLoader:
-    """Inserts worlds. Remembers which relations have rows made by triggers, so that theirs are
-    updated in place of inserted (``handle_new_user`` makes the profile before we do).
+    """Inserts worlds. Remembers which relations have rows made by triggers, and by which key they
+    are known, so that theirs are updated in place of inserted (``handle_new_user`` makes the
+    profile before we do).
 
     The rows of ``untriggered`` relations come in without their triggers, which would refuse or
     spoil them: they ask who is signed in, and nobody is while a world is loaded.
@@ -33,7 +35,7 @@ class WorldLoader:
 
     catalog: Catalog
     deferrable: bool = False
-    trigger_made: set[RelationName] = field(default_factory=set)
+    trigger_made: dict[RelationName, tuple[str, ...]] = field(default_factory=dict)
     untriggered: set[RelationName] = field(default_factory=set)
 
     def load(self, wire: Wire, world: World) -> list[Refusal]:
@@ -56,16 +58,22 @@ class WorldLoader:
                 relation,
                 columns,
                 list(group),
-                upsert=self._key(relation) if relation in self.trigger_made else (),
+                upsert=self.trigger_made.get(relation, ()),
             )
             yield from self._with_triggers(relation, statement)
 
     def _with_triggers(self, relation: RelationName, statement: str) -> tuple[str, ...]:
         return (REPLICA, statement, ORIGIN) if relation in self.untriggered else (statement,)
 
-    def _key(self, relation: RelationName) -> tuple[str, ...]:
-        key = self.catalog.relations[relation].primary_key
-        return key.columns if key else ()
+    def _keys(self, relation: RelationName) -> list[tuple[str, ...]]:
+        """The keys by which a row of a trigger may be known, the primary one first."""
+        found = self.catalog.relations[relation]
+        whole = [u for u in found.uniques if u.predicate is None and not u.expressions]
+        names = rf"\b{re.escape(relation.name)}\b"
+        made = any(
+            re.search(names, t.source) for r in self.catalog.relations.values() for t in r.triggers
+        )
+        return [u.columns for u in sorted(whole, key=lambda u: not u.primary) if u.primary or made]
 
     def _one_by_one(self, wire: Wire, world: World) -> list[Refusal]:
         refused: list[Refusal] = []
@@ -86,17 +94,17 @@ class WorldLoader:
 
     def _insert(self, wire: Wire, row: Row) -> Failure | None:
         columns = tuple(row.values)
-        key = self._key(row.relation)
-        made = row.relation in self.trigger_made
-        statement = insert_statement(row.relation, columns, [row], upsert=key if made else ())
+        made = self.trigger_made.get(row.relation, ())
+        statement = insert_statement(row.relation, columns, [row], upsert=made)
         failure = self._guarded(wire, *self._with_triggers(row.relation, statement))
-        if failure is None or failure.sqlstate != "23505" or made or not key:
+        if failure is None or failure.sqlstate != "23505" or made:
             return failure
-        again = insert_statement(row.relation, columns, [row], upsert=key)
-        if self._guarded(wire, *self._with_triggers(row.relation, again)) is not None:
-            return failure
-        self.trigger_made.add(row.relation)
-        return None
+        for key in self._keys(row.relation):
+            again = insert_statement(row.relation, columns, [row], upsert=key)
+            if self._guarded(wire, *self._with_triggers(row.relation, again)) is None:
+                self.trigger_made[row.relation] = key
+                return None
+        return failure
 
     def _guarded(self, wire: Wire, *statements: str) -> Failure | None:
         outcomes = wire.groups([["SAVEPOINT row", *statements, "RELEASE row"]])

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 from tenantfuzz.counterexample import Witness
 from tenantfuzz.coverage import matches
-from tenantfuzz.findings import Finding
+from tenantfuzz.findings import Finding, rank
 from tenantfuzz.policies.configuration import Acceptance
 
 _READS = frozenset({"TF101", "TF104", "TF107", "TF108", "TF109", "TF401"})
@@ -91,8 +91,8 @@ class Registry:
         return any(_shadows(f, finding) for f in (*self.findings.values(), *accepted))
 
     def ordered(self) -> tuple[Finding, ...]:
-        """Findings, worst first, then by name."""
-        return tuple(sorted(self.findings.values(), key=lambda f: (-f.severity.rank, f.code, f.id)))
+        """Findings, worst first, causes before what rests on them, then by name."""
+        return tuple(sorted(self.findings.values(), key=rank))
 
 
 def _shadows(plain: Finding, special: Finding) -> bool:

@@ -219,10 +219,26 @@ class OwnerSearch:
             reason += "" if pointer.required else ", where it is set"
             self._declare(relation, value, reason, Confidence.LIKELY)
 
+    def _addressed(self, relation: Relation, column: str) -> None:
+        """Rows that may be of a user alone, and only speak of a tenant: an invitation, a notice."""
+        users = self._known.landmarks.users
+        persons = [] if users is None else self._around.of(relation.name)
+        for person in persons:
+            if users is None or person.target != users.name or not person.required:
+                continue
+            if self._agreement(relation, person.column):
+                self._ask(
+                    relation,
+                    f"{column} may be NULL, and its policies ask for {person.column} alone",
+                    [{"user": person.column}, {"column": column}],
+                )
+                return
+
     def _nullable(self, relation: Relation, column: str) -> None:
         """Rows without a tenant: everybody's, or nobody's?"""
         shown = any(column in r.shows_null for r in self._readings if r.relation == relation.name)
         if not shown:
+            self._addressed(relation, column)
             return
         shared = {"column": column, "null": "shared"}
         told = any(

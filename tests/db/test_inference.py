@@ -98,6 +98,8 @@ def test_the_model_is_as_a_person_would_write_it(path: Path, server: Server) -> 
     assert shape(loaded.drafted()) == shape(loaded.resolved(case["expected"]))
     unsure = {g.path[-1] for g in loaded.inference.guesses if g.confidence is not Confidence.SURE}
     assert unsure == set(case.get("likely", []))
+    asked = {q.path[-1] for q in loaded.inference.questions if q.path[:2] == ("tenancy", "tables")}
+    assert asked >= set(case.get("asks", []))
     assert [q for q in loaded.inference.questions if q.essential] == []
     assert all(g.reason for g in loaded.inference.guesses)
 

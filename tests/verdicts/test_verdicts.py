@@ -108,5 +108,7 @@ def test_verdict(path: Path, server: Server) -> None:
         assert (len(last.rows) if last.rows else last.affected) == expected["rows"]
     if expected.get("denied"):
         assert last.failure is not None or not (last.rows or last.affected)
+    for code, cause in expected.get("rests_on", {}).items():
+        assert {f.rests_on for f in verdict.findings if f.code == code} == {cause}
     for prefix in expected.get("warnings", []):
         assert any(code.startswith(prefix) for code, _ in verdict.warnings), verdict.warnings
