@@ -32,6 +32,9 @@ _FILES = (
     "db/init.sql",
     "dump.sql",
 )
+# Folders of any SQL, which count where the names of their files say in which order it goes.
+_ANY_FOLDERS = (".", "sql", "db", "database", "schema")
+_NUMBERED = re.compile(r"[Vv]?\d+")
 _DRIZZLE = re.compile(r"""\bout\s*:\s*['"](?:\./)?([^'"]+)['"]""")
 
 
@@ -51,6 +54,8 @@ def find_schema(root: Path) -> tuple[str, ...]:
     folders = [f for f in (*_of_drizzle(root), *_FOLDERS) if _has_sql(root / f)]
     files = [f for f in _FILES if (root / f).is_file()]
     found = list(dict.fromkeys([*folders, *files]))
+    if not found:
+        found = [f for f in _ANY_FOLDERS if _is_numbered(root / f)]
     if not found:
         found = [path.name for path in sorted(root.glob("*.sql")) if path.is_file()]
     return tuple(found)
@@ -104,3 +109,8 @@ def _has_sql(folder: Path) -> bool:
         or any(folder.glob("*/migration.sql"))
         or any(folder.glob("*/up.sql"))
     )
+
+
+def _is_numbered(folder: Path) -> bool:
+    names = [path.name for path in folder.glob("*.sql") if path.is_file()]
+    return len(names) > 1 and all(_NUMBERED.match(name) for name in names)

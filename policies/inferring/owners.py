@@ -280,6 +280,9 @@ class OwnerSearch:
             case True:
                 reason += "; its policies say the same"
                 self._declare(relation, value, reason, Confidence.SURE)
+            case None if Place(relation.name, pointer.column) in self._known.credentials:
+                reason += "; policies find the session's user there"
+                self._declare(relation, value, reason, Confidence.SURE)
             case None:
                 self._declare(relation, value, reason, Confidence.LIKELY)
             case False:

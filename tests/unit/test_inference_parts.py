@@ -153,6 +153,14 @@ class TestConventions:
         self.write(tmp_path, "db/schema.sql")
         assert find_schema(tmp_path) == ("supabase/migrations", "db/schema.sql")
 
+    def test_files_that_are_numbered_have_an_order(self, tmp_path: Path) -> None:
+        self.write(tmp_path, "sql/01-tables.sql", "sql/02-policies.sql")
+        assert find_schema(tmp_path) == ("sql",)
+        self.write(tmp_path, "001.sql", "002.sql")
+        assert find_schema(tmp_path) == (".", "sql")
+        self.write(tmp_path, "notes.sql")
+        assert find_schema(tmp_path) == ("sql",)
+
     def test_the_folder_that_drizzle_is_told_of(self, tmp_path: Path) -> None:
         config = "export default defineConfig({ out: './sql/out', schema: 's.ts' });"
         (tmp_path / "drizzle.config.ts").write_text(config, encoding="utf-8")
