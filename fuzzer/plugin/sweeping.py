@@ -9,6 +9,7 @@ from time import monotonic
 from tenantfuzz.application.playing import ApplicationPlay
 from tenantfuzz.campaign import one_of_each
 from tenantfuzz.coverage import Ledger
+from tenantfuzz.errors import ToolError
 from tenantfuzz.events import Event
 from tenantfuzz.fuzzing import Fairness, fuzz
 from tenantfuzz.loading_worlds import WorldLoader
@@ -40,6 +41,7 @@ class _Party:
     after: Principal | None = None
     stage: Stage | None = None
     scene: Round | None = None
+    closing: ExitStack = field(default_factory=ExitStack)  # closes its connection
 
 
 @dataclass(slots=True)
@@ -93,9 +95,17 @@ class Sweep:
         """Makes the worlds stand, and meets everybody in them; once is enough."""
         if self._standings:
             return
+        try:
+            self._open()
+        except BaseException:
+            self.close()  # half of the worlds would look like all of them
+            raise
+
+    def _open(self) -> None:
         for number, world in enumerate(self._worlds):
             database = self._closing.enter_context(self._prepared.committed(world, self.loader))
             standing = _Standing(world, number, database)
+            self._standings.append(standing)
             ordinary = _Party([])
             standing.parties.append(ordinary)
             with self._acting(standing, ordinary, self._rig) as scene:
@@ -104,12 +114,15 @@ class Sweep:
             ordinary.principals = one_of_each(any_time, most=2 if number == 0 else 1)
             special = [p for p in everybody if p.freshness is not Freshness.ANY]
             standing.parties += [_Party([p], p) for p in one_of_each(special, most=1)]
-            self._standings.append(standing)
 
     def close(self) -> None:
         """Closes the connections and drops the worlds."""
+        for standing in self._standings:
+            for party in standing.parties:
+                party.closing.close()
         self._standings = []
         self._closing.close()
+        self._closing = ExitStack()
 
     def read(self, relation: RelationName, registry: Registry) -> None:
         """Every read of the relation by everybody; what leaks goes to the registry."""
@@ -195,11 +208,17 @@ class Sweep:
     def _acting(self, standing: _Standing, party: _Party, rig: Rig) -> Iterator[Round]:
         """The party's round, in a transaction that leaves nothing behind.
 
-        A connection that stays open begins anew each time: what was never set on it is never set
-        then either, and an earlier transaction takes place again.
+        A connection that stays open begins anew each time: an earlier transaction takes place
+        again. One on which nothing was ever set is used as long as that is so.
         """
         if party.scene is not None and party.stage is not None:
-            party.stage.begin(after=party.after)
+            try:
+                party.stage.begin(after=party.after)
+            except ToolError:
+                party.stage = party.scene = None
+                party.closing.close()
+                self._connections += 1
+        if party.scene is not None and party.stage is not None:
             party.scene.rig = rig
             try:
                 yield party.scene
@@ -209,7 +228,7 @@ class Sweep:
         kept = self._connections > 0
         self._connections -= kept
         with ExitStack() as once:
-            closing = self._closing if kept else once
+            closing = party.closing if kept else once
             stage = closing.enter_context(
                 self._prepared.stage(self.loader, database=standing.database)
             )
