@@ -17,7 +17,7 @@ from tenantfuzz.policies.configuration import Attacker
 from tenantfuzz.policies.model import OwnershipKind
 from tenantfuzz.policies.ownership_sql import key_expression
 from tenantfuzz.policies.predictions import Key, Prediction, State
-from tenantfuzz.policies.principals import Principal
+from tenantfuzz.policies.principals import Freshness, Principal
 from tenantfuzz.policies.quoting import identifier, qualified
 from tenantfuzz.policies.structure import Operation, Privilege, Relation, RelationName
 from tenantfuzz.policies.world import World
@@ -399,7 +399,10 @@ class Round:
         catalog = self.stage.catalog
         new = [a for a in actions if a.sql not in self._controls]
         member = next((p for p in self.principals if not p.hostile), principal)
-        for settings in dict.fromkeys(((), principal.settings, member.settings)):
+        identities = dict.fromkeys(((), principal.settings, member.settings))
+        if principal.freshness is not Freshness.ANY:
+            identities = {(): None}  # a setting that was used once is never NULL again
+        for settings in identities:
             outcomes = self.stage.trusted([a.sql for a in new], settings=settings)
             self._controls |= {a.sql: o for a, o in zip(new, outcomes, strict=True)}
             new = [

@@ -276,7 +276,10 @@ class TestWhatIsSaid:
             ),
             ("[run]\ntime = 0", "run.time: expected a time longer than none, not the number 0.0"),
             ("[access]\nx = 3", "access.x: expected a table, not the number 3"),
-            ("[[adapters]]\nname = 'x'", "adapters[0]: expected one of 'command', 'python' or 'scoping'"),
+            (
+                "[[adapters]]\nname = 'x'",
+                "adapters[0]: expected one of 'command', 'python' or 'scoping'",
+            ),
             (
                 "queries = [{name = 'x', sql = 'a'}, {name = 'x', sql = 'b'}]",
                 "queries: the name 'x' is given twice",
