@@ -43,7 +43,7 @@ types: $(STAMP)
 	@rm -rf build/typecheck build/lib build/bdist.*
 	@$(BIN)/python -m pip install $(QUIET) --no-deps --no-build-isolation --target build/typecheck .
 	@cd build/typecheck && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p tenantfuzz
-	@MYPYPATH=build/typecheck $(BIN)/mypy --config-file pyproject.toml tests
+	@MYPYPATH=build/typecheck:tests/mutants $(BIN)/mypy --config-file pyproject.toml --explicit-package-bases tests
 
 unit: $(STAMP)
 	@$(BIN)/python -m pytest -q -n 2 tests/unit

@@ -140,7 +140,7 @@ def installed() -> Path:
     if not program.exists():
         print(f"installing {RLSGRID} into {HOME}", flush=True)
         venv.create(HOME, with_pip=True, clear=True)
-        pip = [HOME / "bin" / "python", "-m", "pip", "install", "--quiet", RLSGRID]
+        pip = [str(HOME / "bin" / "python"), "-m", "pip", "install", "--quiet", RLSGRID]
         subprocess.run(pip, check=True)
     return program
 
