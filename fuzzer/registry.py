@@ -12,7 +12,7 @@ from tenantfuzz.policies.configuration import Acceptance
 _READS = frozenset({"TF101", "TF104", "TF107", "TF108", "TF109", "TF401"})
 _SHADOWED = {
     "TF108": frozenset({"TF101", "TF104"}),
-    "TF109": frozenset({"TF101"}),
+    "TF109": frozenset({"TF101", "TF104"}),
     "TF107": frozenset({"TF101", "TF401"}),
     "TF104": frozenset({"TF101"}),
     "TF207": frozenset({"TF202", "TF203", "TF204"}),

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic, sleep
 
-from tenantfuzz.adapters.contents import Contents, Digest, Saved
+from tenantfuzz.adapters.contents import Contents, Digest
 from tenantfuzz.errors import ToolError
 from tenantfuzz.loading_worlds import Refusal
 from tenantfuzz.policies.principals import MembershipFact, Population, Principal
@@ -16,6 +16,7 @@ from tenantfuzz.stage import Stage
 
 _SETTLED = 2.0  # seconds within which everybody else must have ended what they began
 _PAUSE = 0.002
+_PLAIN = 2  # levels of contents in a world as it was opened: the schema's own, and the world's
 _OTHERS = (
     "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     " AND backend_type = 'client backend'"
@@ -39,26 +40,22 @@ class CommittedStage(Stage):
     contents: Contents
     refresh: Callable[[], None] = _nothing
     thorough: bool = True
-    _base: tuple[Saved, Mapping[RelationName, Digest]] | None = None
-    _world: tuple[Saved, Mapping[RelationName, Digest]] | None = None
-    _frames: list[Sequence[str]] = field(default_factory=list)
     _touches: dict[RelationName, int] = field(default_factory=dict)
     _seen: Mapping[RelationName, Digest] = field(default_factory=dict)
-    _mark: str = ""
+    _last: str = ""
     _population: Population | None = None
 
     def prepare(self) -> None:
         """Sets up the connection, and keeps what the schema itself brought."""
         Stage.prepare(self)
         self.contents.read_structure()
-        self._base = self.contents.save(), self.contents.digests()
+        self.contents.save()
 
     def open(self, world: World, *, after: Principal | None = None) -> list[Refusal]:
         """Commits ``world`` in place of the one that was there; returns the rows refused.
         ``after`` means nothing here: whoever connects begins anew."""
-        self._frames.clear()
-        if self._base is not None:
-            self._back_to(*self._base)
+        self.contents.forget(1)
+        self._put_back()
         self.wire.execute("BEGIN")
         try:
             refused = self.loader.load(self.wire, world)
@@ -68,7 +65,7 @@ class CommittedStage(Stage):
         self.wire.execute("COMMIT")
         self.contents.stale = True
         self.contents.settle_sequences()
-        self._world = self.contents.save(), self.contents.digests()
+        self.contents.save()
         self._population = None
         return refused
 
@@ -85,29 +82,32 @@ class CommittedStage(Stage):
 
     @contextmanager
     def undone(self) -> Iterator[None]:
-        """Whatever happens inside is undone."""
+        """Whatever happens inside is undone: there must be nothing before that a level lacks."""
         before = self.contents.digests()
         try:
             yield
         finally:
             if self.contents.digests() != before:
-                self._return()
+                self._put_back()
 
     @contextmanager
     def altered(self, statements: Sequence[str]) -> Iterator[bool]:
         """The world after the trusted role ran ``statements``; False where it could not."""
-        self._frames.append(statements)
+        depth = self.contents.depth
         try:
-            yield self._run(statements)
+            done = self._run(statements)
+            if done:
+                self.contents.save()
+            yield done
         finally:
-            self._frames.pop()
-            self._return()
+            self.contents.forget(depth)
+            self._put_back()
 
     @contextmanager
     def without(self, settings: Sequence[str]) -> Iterator[bool]:
         """Everybody plans without these ways to run a query; False where that is not tried, as in
         an altered world: it takes new connections."""
-        if not self.thorough or self._frames:
+        if not self.thorough or self.contents.depth > _PLAIN:
             yield False
             return
         database = identifier(self.database)
@@ -120,18 +120,12 @@ class CommittedStage(Stage):
             self.wire.execute(*(f"ALTER DATABASE {database} RESET {name}" for name in names))
             self.free()
 
-    def _return(self) -> None:
-        if self._world is not None:
-            self._back_to(*self._world)
-        for statements in self._frames:
-            self._run(statements)
-
-    def _back_to(self, saved: Saved, digests: Mapping[RelationName, Digest]) -> None:
+    def _put_back(self) -> None:
         try:
-            self.contents.put_back(saved, digests)
+            self.contents.put_back()
         except ToolError:
             self.free()  # somebody kept a lock
-            self.contents.put_back(saved, digests)
+            self.contents.put_back()
 
     def _run(self, statements: Sequence[str]) -> bool:
         self.contents.stale = True
@@ -179,9 +173,9 @@ class CommittedStage(Stage):
         changed = self.changed()
         mark = self.contents.mark()
         judged = self.judged()
-        if not changed and mark != self._mark and judged:
+        if not changed and mark != self._last and judged:
             self._touches[judged[0]] = self._touches.get(judged[0], 0) + 1
-        self._mark = mark
+        self._last = mark
         return {n: c for n, c in self._touches.items() if n in self.catalog.relations}
 
     def membership(self, principal: Principal) -> MembershipFact | None:

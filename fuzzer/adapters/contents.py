@@ -1,20 +1,16 @@
 """What a database holds: noticed when it changes, and put back."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-
-import psycopg
 
 from tenantfuzz.errors import ToolError
 from tenantfuzz.policies.quoting import column_list, identifier, literal, qualified
 from tenantfuzz.policies.structure import RelationName
 from tenantfuzz.wire import Wire
 
-Digest = tuple[str | None, str | None]
+Digest = tuple[bytes | None, ...]
 """How many rows, and the sum of their hashes: the same whatever their order."""
-Saved = dict[RelationName, bytes]
-"""The rows of each table, as COPY writes them."""
 
 _TABLES = """
 SELECT n.nspname, c.relname,
@@ -35,21 +31,40 @@ FROM pg_sequence s LEFT JOIN pg_depend d
 LEFT JOIN pg_class c ON c.oid = d.refobjid LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid
 """
+# Triggers that act whatever the replication role is: what they do must be looked at.
+_RESTLESS = "SELECT count(*) FROM pg_trigger WHERE tgenabled = 'A'"
+_REPLICA = "SET LOCAL session_replication_role = replica"
 _ROOM = 1000  # where sequences go on: worlds use smaller numbers
-_VACUUM_AFTER = 150  # times that something was put back
+_VACUUM_AFTER = 300  # times that something was put back
+_TURNS = 3
+
+
+@dataclass(slots=True)
+class _Level:
+    """What tables held when a level was saved, and at which level each was saved last."""
+
+    digests: Mapping[RelationName, Digest]
+    held: Mapping[RelationName, int]
 
 
 @dataclass(slots=True)
 class Contents:
-    """The rows of all tables of the database on ``wire``, those of extensions apart."""
+    """The rows of all tables of the database on ``wire``, those of extensions apart.
+
+    What they hold is saved in levels, one on the other, in temporary tables, which nobody else
+    sees.
+    """
 
     wire: Wire
+    stale: bool = True  # somebody may have written since it was last asked
     _columns: dict[RelationName, tuple[str, ...]] = field(default_factory=dict)
     _sequences: list[tuple[str, RelationName | None, str]] = field(default_factory=list)
-    stale: bool = True  # somebody may have written since it was last asked
+    _restless: bool = False
     _mark: str = ""  # the transaction that would have come next when it was last asked
     _read_at: str | None = None  # the mark when tables were last read
     _digests: dict[RelationName, Digest] = field(default_factory=dict)
+    _levels: list[_Level] = field(default_factory=list)
+    _made: set[str] = field(default_factory=set)
     _put_back: int = 0
 
     def read_structure(self) -> None:
@@ -61,6 +76,14 @@ class Contents:
         for sequence, schema, name, column in self.wire.query(_SEQUENCES):
             owner = RelationName(schema or "", name or "") if name is not None else None
             self._sequences.append((sequence or "", owner, column or ""))
+        self._restless = self.wire.query(_RESTLESS) != [("0",)]
+
+    @property
+    def depth(self) -> int:
+        """How many levels are saved."""
+        return len(self._levels)
+
+    # Noticing
 
     def mark(self) -> str:
         """What any transaction that writes makes greater, and nothing makes smaller."""
@@ -83,43 +106,63 @@ class Contents:
                 prepare=True,
                 together=True,
             )
-            read = {}
-            for name, outcome in zip(names, outcomes, strict=True):
-                count, total = outcome.rows[0] if outcome.rows else (None, None)
-                read[name] = (_text(count), _text(total))
-            self._digests, self._read_at = read, mark
+            self._digests = {
+                name: tuple(outcome.rows[0]) if outcome.rows else ()
+                for name, outcome in zip(names, outcomes, strict=True)
+            }
+            self._read_at = mark
         return self._digests
 
-    def save(self) -> Saved:
-        """All rows."""
-        return {name: self._copied(name) for name in self._columns}
+    # Saving and putting back
 
-    def put_back(self, saved: Saved, digests: Mapping[RelationName, Digest]) -> None:
-        """Makes every table hold what it held when it was ``saved`` and had these ``digests``.
+    def save(self) -> None:
+        """Keeps what tables hold now as a level of its own. Raises ToolError."""
+        digests = self.digests()
+        below = self._levels[-1] if self._levels else None
+        number = len(self._levels)
+        held = dict(below.held) if below is not None else {}
+        statements: list[str] = []
+        for name in self._columns:
+            if below is not None and below.digests[name] == digests[name]:
+                continue
+            held[name] = number
+            listed, kept = column_list(self._columns[name]), self._keeper(name, number)
+            rows = f"SELECT {listed} FROM ONLY {qualified(name)}"
+            if kept not in self._made:
+                self._made.add(kept)
+                statements.append(f"CREATE TEMP TABLE {kept} AS {rows} WITH NO DATA")
+            statements += [f"DELETE FROM pg_temp.{kept}", f"INSERT INTO pg_temp.{kept} {rows}"]
+        self._transact(statements)
+        self._levels.append(_Level(dict(digests), held))
+        self._trust(digests)
+
+    def forget(self, depth: int) -> None:
+        """Forgets the levels above the first ``depth``."""
+        del self._levels[depth:]
+
+    def put_back(self) -> None:
+        """Makes every table hold what it held when the highest level was saved.
 
         No trigger acts on it, and sequences go on behind the greatest number. Raises ToolError
         where somebody else keeps a lock.
         """
-        now = self.digests()
-        changed = [name for name in self._columns if now[name] != digests[name]]
-        if changed:
-            self.wire.execute("BEGIN", "SET LOCAL session_replication_role = replica")
-            try:
-                for name in changed:
-                    self.wire.execute(f"DELETE FROM ONLY {qualified(name)}")
-                    self._fill(name, saved[name])
-            except psycopg.Error as error:
-                self.wire.attempt("ROLLBACK")
-                raise ToolError(f"the world could not be put back: {error}") from error
-            except ToolError:
-                self.wire.attempt("ROLLBACK")
-                raise
-            self.wire.execute("COMMIT")
-            self.stale = True
+        level = self._levels[-1]
+        for _ in range(_TURNS):
+            now = self.digests()
+            changed = [name for name in self._columns if now[name] != level.digests[name]]
+            if not changed:
+                break
+            self._transact([s for name in changed for s in self._refill(name, level.held[name])])
+            if not self._restless:
+                self._trust(level.digests)
+        else:
+            raise ToolError("the world could not be put back: triggers keep changing it")
         self._put_back += 1
         if self._put_back % _VACUUM_AFTER == 0:
             names = ", ".join(qualified(n) for n in self._columns)
-            self.wire.attempt(f"VACUUM (TRUNCATE) {names}")
+            self.wire.attempt(f"VACUUM {names}")
+            self.wire.attempt("VACUUM " + ", ".join(f"pg_temp.{k}" for k in sorted(self._made)))
+            self.stale = True
         self.settle_sequences()
 
     def settle_sequences(self) -> None:
@@ -130,32 +173,35 @@ class Contents:
             if owner is not None and owner in self._columns:
                 greatest = f"(SELECT max({identifier(column)})::bigint FROM {qualified(owner)})"
             settings.append(
-                f"setval({literal(sequence)}::regclass, "
+                f"SELECT setval({literal(sequence)}::regclass, "
                 f"LEAST(GREATEST({greatest}, {_ROOM}), s.seqmax)) "
                 f"FROM pg_sequence s WHERE s.seqrelid = {literal(sequence)}::regclass"
             )
         if settings:
-            self.wire.pipeline([f"SELECT {s}" for s in settings], prepare=True)
+            self.wire.pipeline(settings, prepare=True)
 
-    def _copied(self, name: RelationName) -> bytes:
+    def _refill(self, name: RelationName, level: int) -> Sequence[str]:
         listed = column_list(self._columns[name])
-        statement = f"COPY (SELECT {listed} FROM ONLY {qualified(name)}) TO STDOUT"
-        with (
-            self.wire.connection.cursor() as cursor,
-            cursor.copy(statement.encode()) as copy,
-        ):
-            return b"".join(bytes(part) for part in copy)
+        return (
+            f"DELETE FROM ONLY {qualified(name)}",
+            f"INSERT INTO {qualified(name)} ({listed}) OVERRIDING SYSTEM VALUE "
+            f"SELECT {listed} FROM pg_temp.{self._keeper(name, level)}",
+        )
 
-    def _fill(self, name: RelationName, rows: bytes) -> None:
-        if not rows:
+    def _keeper(self, name: RelationName, level: int) -> str:
+        """The temporary table that keeps a table's rows of one level."""
+        return f"tenantfuzz_{level}_{list(self._columns).index(name)}"
+
+    def _transact(self, statements: Sequence[str]) -> None:
+        if not statements:
             return
-        statement = f"COPY {qualified(name)} ({column_list(self._columns[name])}) FROM STDIN"
-        with (
-            self.wire.connection.cursor() as cursor,
-            cursor.copy(statement.encode()) as copy,
-        ):
-            copy.write(rows)
+        self.stale = True
+        outcomes = self.wire.groups([["BEGIN", _REPLICA, *statements, "COMMIT"]], prepare=True)
+        failure = next((o.failure for o in outcomes if o.failure is not None), None)
+        if failure is not None:
+            self.wire.attempt("ROLLBACK")
+            raise ToolError(f"the world could not be put back: {failure.message}")
 
-
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode()
+    def _trust(self, digests: Mapping[RelationName, Digest]) -> None:
+        """What tables hold is known: nobody else is at work."""
+        self._digests, self._read_at = dict(digests), self.mark()

@@ -1,7 +1,7 @@
 """Answers of application queries: what one run gave and left behind, and when two are the same."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -79,30 +79,40 @@ def _spelled(row: RawRow) -> tuple[bytes | None, ...]:
 
 
 def answer_of(stage: Stage, caller: Principal, perform: Perform) -> Answer:
-    """Performs one call and undoes it; what it left is what ``caller`` sees of it."""
+    """What ``perform`` gives, undone again; what it left is what ``caller`` sees of it."""
     with undone(stage):
         earlier = stage.touches()
         outcome = perform()
-        wrote = stage.touches() != earlier
+        now = stage.touches()
+        wrote = now != earlier
         if not wrote or outcome.failure is not None:
             return Answer(outcome, Counter(), wrote)
         after = stage.state()
-    return Answer(outcome, _left(stage, caller, perform, after), wrote=True)
+        prediction = stage.prediction(after)
+        # Rules must be asked while the rows are as they were left.
+        shown = {
+            relation: prediction.allowed(caller, relation, Operation.SELECT)
+            for relation in _touched(stage, earlier, now)
+        }
+    left = Counter(
+        (c.relation, c.after.text)
+        for c in changes_between(stage.state(), after)
+        if c.after is not None and c.after.key in shown.get(c.relation, ())
+    )
+    return Answer(outcome, left, wrote=True)
 
 
-def _left(
-    stage: Stage, caller: Principal, perform: Perform, after: State
-) -> Counter[tuple[RelationName, str]]:
-    before = stage.state()
-    with undone(stage):
-        perform()
-        now = stage.prediction(after)
-        return Counter(
-            (c.relation, c.after.text)
-            for c in changes_between(before, after)
-            if c.after is not None
-            and c.after.key in now.allowed(caller, c.relation, Operation.SELECT)
-        )
+def _touched(
+    stage: Stage, earlier: Mapping[RelationName, int], now: Mapping[RelationName, int]
+) -> set[RelationName]:
+    """What was written between two readings of ``touches``, and the tables that it is part of."""
+    found = {name for name, count in now.items() if count != earlier.get(name)}
+    for name in list(found):
+        parent = stage.catalog.relations[name].parent
+        while parent is not None and parent in stage.catalog.relations:
+            found.add(parent)
+            parent = stage.catalog.relations[parent].parent
+    return found
 
 
 def undone(stage: Stage) -> AbstractContextManager[None]:

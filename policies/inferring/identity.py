@@ -13,7 +13,7 @@ from tenantfuzz.policies.quoting import qualified, readable_identifier
 from tenantfuzz.policies.structure import Column, Relation, RelationName
 
 _CLAIMS = "request.jwt.claims"
-_OLD_CLAIM = "request.jwt.claim."  # PostgREST before version 9 had one setting for each claim
+_OLD_CLAIM = "request.jwt.claim."  # PostgREST before version 9: one for each claim, or for all
 _HEADERS = frozenset({"request.headers", "request.cookies"})
 _UUID_NAMES = frozenset({"uuid"})
 
@@ -74,7 +74,8 @@ def meanings(
             plurals[plain] = match.source.plural
     found = []
     for source, places in sorted(sources.items(), key=lambda item: str(item[0])):
-        if source.setting.startswith(_OLD_CLAIM) and any(s.setting == _CLAIMS for s in sources):
+        older = f"{source.setting}.".startswith(_OLD_CLAIM)
+        if older and any(s.setting == _CLAIMS for s in sources):
             continue
         whole = Source(source.setting, source.path, plurals.get(source, ""))
         if (

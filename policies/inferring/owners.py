@@ -103,6 +103,7 @@ class OwnerSearch:
         for relation in self._around.tables.values():
             if relation is not self._known.landmarks.tenants and not self._is_landmark(relation):
                 self._with_column(relation)
+        self._users_by_column()
         self._platform()
         for relation in self._open():
             self._own(relation)
@@ -196,6 +197,20 @@ class OwnerSearch:
             )
         elif found is not None and not found.not_null:
             self._nullable(relation, column)
+
+    def _users_by_column(self) -> None:
+        """Users whose own row names their tenant, which policies take for it: also those of no
+        membership belong there."""
+        users, memberships = self._known.landmarks.users, self._known.landmarks.memberships
+        if users is None or memberships is None or memberships.relation == users.name:
+            return
+        told = {m.place for r in self._readings if r.relation == users.name for m in r.matches}
+        for name in self._known.columns:
+            column = users.column(name)
+            if column is not None and column.not_null and Place(users.name, name) in told:
+                reason = f"policies ask for its {name}, not for memberships"
+                self._declare(users, {"column": name}, reason, Confidence.SURE)
+                return
 
     def _unusual(self, relation: Relation, pointer: Pointer) -> None:
         """The only column that leads to the tenants, under a name of its own."""

@@ -129,7 +129,7 @@ def test_commands_are_quoted_for_a_shell() -> None:
     finding = replace(FINDING, relation="issue list's", operation="query")
     text = story_text(finding, COUNTEREXAMPLE, path="my target")
     assert (
-        f"tenantfuzz replay 'my target' 'TF101-issue list'\"'\"'s-query-{finding.fingerprint}'"
+        f"tenantfuzz replay 'my target' 'TF101-issue_list'\"'\"'s-query-{finding.fingerprint}'"
         in text
     )
     assert "--path 'my target' --sql" in text
