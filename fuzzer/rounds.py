@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 
+from tenantfuzz.control import Control, had_effect
 from tenantfuzz.counterexample import Step, Witness
 from tenantfuzz.coverage import Ledger
 from tenantfuzz.findings import Finding
@@ -17,7 +18,7 @@ from tenantfuzz.policies.configuration import Attacker
 from tenantfuzz.policies.model import OwnershipKind
 from tenantfuzz.policies.ownership_sql import key_expression
 from tenantfuzz.policies.predictions import Key, Prediction, State
-from tenantfuzz.policies.principals import Freshness, Principal
+from tenantfuzz.policies.principals import Principal
 from tenantfuzz.policies.quoting import identifier, qualified
 from tenantfuzz.policies.structure import Operation, Privilege, Relation, RelationName
 from tenantfuzz.policies.world import World
@@ -69,6 +70,8 @@ class Rig:
     only: frozenset[RelationName] | None = None
     grants: dict[tuple[str | None, RelationName], Grants] = field(default_factory=dict)
     platform: frozenset[RelationName] = frozenset()
+    # What the trusted role could do only as if somebody were signed in.
+    signed_in: set[tuple[RelationName, Operation]] = field(default_factory=set)
     stale: Counter[tuple[RelationName, Operation]] = field(default_factory=Counter)
 
 
@@ -93,7 +96,7 @@ class Round:
     _known: dict[tuple[RelationName, tuple[str, ...]], Mapping[RawRow, frozenset[Key]]] = field(
         default_factory=dict
     )
-    _controls: dict[str, Outcome] = field(default_factory=dict)
+    _control: Control = field(init=False)
     _judged: Counter[tuple[object, ...]] = field(default_factory=Counter)
     _calm: dict[Principal, list[tuple[Action, Outcome]]] = field(default_factory=dict)
     _asked: dict[str, tuple[RelationName, ...]] = field(default_factory=dict)
@@ -102,6 +105,7 @@ class Round:
         state = self.stage.state()
         self.ground = self.stage.prediction(state)
         self.principals = self.stage.principals()
+        self._control = Control(self.stage, self.principals, self.rig.signed_in)
         origin = {r.canary: r.relation for r in self.world.rows if r.canary}
         self._judge = Judge(self.stage, self.ground, canaries_of(state, origin))
         self._rows = self._read_rows()
@@ -381,7 +385,7 @@ class Round:
         if not actions:
             return
         tried = list(actions.values())
-        self._control(principal, tried)
+        self._control.ask(principal, tried)
         outcomes = self.stage.write(principal, [a.sql for a in tried])
         self.rig.counters.writes += len(tried)
         for action, outcome in zip(tried, outcomes, strict=True):
@@ -393,47 +397,24 @@ class Round:
             else:
                 yield from self._try(principal, [action])
 
-    def _control(self, principal: Principal, actions: Sequence[Action]) -> None:
-        """What the trusted role gets for the very same statements. Where triggers refuse it, it is
-        asked again as if the principal were signed in, and then a member."""
-        catalog = self.stage.catalog
-        new = [a for a in actions if a.sql not in self._controls]
-        member = next((p for p in self.principals if not p.hostile), principal)
-        identities = dict.fromkeys(((), principal.settings, member.settings))
-        if principal.freshness is not Freshness.ANY:
-            identities = {(): None}  # a setting that was used once is never NULL again
-        for settings in identities:
-            outcomes = self.stage.trusted([a.sql for a in new], settings=settings)
-            self._controls |= {a.sql: o for a, o in zip(new, outcomes, strict=True)}
-            new = [
-                a
-                for a, o in zip(new, outcomes, strict=True)
-                if o.failure is not None and catalog.relations[a.relation].triggers
-            ]
-            if not new:
-                break
-
     def _note_write(self, principal: Principal, action: Action, outcome: Outcome) -> None:
         ledger = self.rig.ledger
-        control = self._controls[action.sql]
-        cell = (action.relation, action.operation, principal.kind)
+        door = (action.relation, action.operation)
+        cell = (*door, principal.kind)
         if outcome.failure is not None:
             ledger.failed(action.relation, action.operation, principal, outcome.failure)
             if outcome.failure.sqlstate in _NO_VERDICT:
                 return
-        did = had_effect(action, outcome)
-        could = had_effect(action, control)
+        did, could = had_effect(action, outcome), self._control.could(principal, action)
         # A new tenant is nobody's yet: no row of theirs is forbidden to anybody.
         founds = cell[:2] == (self.stage.model.tenants, Operation.INSERT)
         if (action.hostile or founds) and (could or did):
             ledger.tried.add(cell)
-        elif action.hostile and control.failure is not None:
-            ledger.refusals.setdefault(
-                (action.relation, action.operation),
-                f"the trusted role could not do it either: {control.failure.message}",
-            )
+        elif action.hostile and (failure := self._control.refusal(action)) is not None:
+            reason = f"the trusted role could not do it either: {failure.message}"
+            ledger.refusals.setdefault(door, reason)
         if did:
-            ledger.let_through.add((action.relation, action.operation))
+            ledger.let_through.add(door)
 
     def _worth_judging(self, principal: Principal, action: Action, outcome: Outcome) -> bool:
         if outcome.failure is None:
@@ -589,8 +570,3 @@ def _same_person(one: Principal, other: Principal) -> bool:
         and one.freshness == other.freshness
         and (one.user is not None or one.kind == other.kind)
     )
-
-
-def had_effect(action: Action, outcome: Outcome) -> bool:
-    """Whether a write did anything; TRUNCATE does not say how much."""
-    return outcome.failure is None and (outcome.affected > 0 or action.shape == "truncate")

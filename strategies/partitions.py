@@ -21,6 +21,20 @@ def partition_leaves(catalog: Catalog, root: RelationName) -> tuple[Mapping[str,
     return tuple(_leaves(catalog, root, {}))
 
 
+def root_of_partition(
+    catalog: Catalog, relation: RelationName
+) -> tuple[RelationName, dict[str, str]]:
+    """The partitioned table to which a partition belongs in the end, and values of key columns that
+    lead a row into that very partition. A relation that is no partition is its own root."""
+    values: dict[str, str] = {}
+    here = catalog.relations[relation]
+    while here.partition_bound is not None and here.parent in catalog.relations:
+        parent = catalog.relations[here.parent]
+        values = {**bound_values(here.partition_bound, parent.partition_key), **values}
+        here = parent
+    return here.name, values
+
+
 def _leaves(
     catalog: Catalog, parent: RelationName, path: Mapping[str, str]
 ) -> Iterator[Mapping[str, str]]:

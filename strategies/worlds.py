@@ -12,6 +12,7 @@ from tenantfuzz.policies.structure import ForeignKey, RelationName
 from tenantfuzz.policies.world import Fixup, Row, World
 from tenantfuzz.strategies.building import NO_PARENTS, Builder
 from tenantfuzz.strategies.filling import Wish
+from tenantfuzz.strategies.partitions import root_of_partition
 from tenantfuzz.strategies.picking import (
     HypothesisPick,
     Pick,
@@ -131,6 +132,13 @@ def candidate_row(
         raise Unpopulated(f"{relation} was not found in the catalog")
     if relation in plan.unpopulated:
         raise Unpopulated(plan.unpopulated[relation])
+    root, bounds = root_of_partition(plan.catalog, relation)
+    if root != relation:
+        inside = candidate_row(
+            plan, world, root, tenant=tenant, user=user, pick=pick, salt=salt,
+            fixed={**bounds, **fixed},
+        )  # fmt: skip
+        return replace(inside, relation=relation)
     standing = standing_of(plan, world)
     owner = _owner_values(plan, relation, tenant, user)
     mine = _user_values(plan, relation, user)

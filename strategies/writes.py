@@ -63,7 +63,7 @@ def writes(
     ``thorough`` adds their further shapes, from the threat level dml, and temporary tables in the
     way of functions, from sql.
     """
-    if grants.insert and not relation.is_partition:
+    if grants.insert:
         yield from Inserts(scene, principal, relation, grants).inserts()
     if grants.update:
         yield from Updates(scene, principal, relation, grants).updates()
