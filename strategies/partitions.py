@@ -28,8 +28,10 @@ def root_of_partition(
     lead a row into that very partition. A relation that is no partition is its own root."""
     values: dict[str, str] = {}
     here = catalog.relations[relation]
-    while here.partition_bound is not None and here.parent in catalog.relations:
-        parent = catalog.relations[here.parent]
+    while here.partition_bound is not None and here.parent is not None:
+        parent = catalog.relations.get(here.parent)
+        if parent is None:
+            break
         values = {**bound_values(here.partition_bound, parent.partition_key), **values}
         here = parent
     return here.name, values
