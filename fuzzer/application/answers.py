@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from tenantfuzz.oracles.containment import changes_between
-from tenantfuzz.policies.predictions import State
 from tenantfuzz.policies.principals import Principal
 from tenantfuzz.policies.quoting import qualified
 from tenantfuzz.policies.structure import Operation, RelationName
