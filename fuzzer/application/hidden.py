@@ -6,7 +6,7 @@ from tenantfuzz.errors import ToolError
 from tenantfuzz.oracles.cut import Cut
 from tenantfuzz.oracles.references import References
 from tenantfuzz.policies.model import OwnershipKind
-from tenantfuzz.policies.predictions import Key, Prediction, belongs_to
+from tenantfuzz.policies.predictions import Key, Prediction, belongs_to, in_scope
 from tenantfuzz.policies.principals import Principal
 from tenantfuzz.policies.structure import Operation, RelationName
 from tenantfuzz.stage import Stage
@@ -40,6 +40,26 @@ class Hidden:
             gone = {r: {k for k in keys if (r, k) not in kept} for r, keys in whole.items()}
             self._known[principal] = ({r: k for r, k in gone.items() if k}, whole)
         return self._known[principal]
+
+    def inside(self, principal: Principal) -> Rows:
+        """Rows of the tenants for which it acts that rules hide from it, as far as they may go:
+        who is a member, and of what, stays."""
+        model, catalog = self.stage.model, self.stage.catalog
+        memberships = model.memberships
+        told = {model.tenants, model.users, memberships.relation if memberships else None}
+        found: Rows = {}
+        for relation, rows in self.ground.state.items():
+            kept = relation in told or model.owner_of(relation).kind in _KEPT
+            if kept or catalog.relations[relation].parent is not None:
+                continue
+            unseen = {
+                k for k in self.ground.hidden(principal, relation) if in_scope(rows[k], principal)
+            }
+            if unseen:
+                found[relation] = unseen
+        needed = self._supports(principal, found)
+        found = {r: {k for k in keys if (r, k) not in needed} for r, keys in found.items()}
+        return {r: keys for r, keys in found.items() if keys}
 
     def under_policies(self, principal: Principal) -> tuple[Rows, Rows]:
         """The same for one whom policies bind, and who may depend on what these read."""

@@ -4,6 +4,7 @@ A query runs as the application runs it, on behalf of a caller. It leaks where i
 rows that the model hides from the caller, and where its answer changes although only such rows did.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from tenantfuzz.judge import Verdict
 from tenantfuzz.observation import row_keys
 from tenantfuzz.oracles.containment import Containment, Written, changes_between
 from tenantfuzz.oracles.cut import Perturb
+from tenantfuzz.oracles.existence import is_natural
 from tenantfuzz.oracles.provenance import Provenance, Tokens
 from tenantfuzz.oracles.references import References
 from tenantfuzz.oracles.violation import Violation
@@ -44,6 +46,7 @@ class Elsewhere:
     what: str
     statements: Sequence[str]
     rows: Rows
+    inside: bool = False  # the rows are of the caller's own tenant, and rules hide them
 
 
 @dataclass(slots=True)
@@ -55,7 +58,7 @@ class QueryJudge:
     tokens: Tokens
     application: Application
     hidden: Hidden = field(init=False)
-    _elsewhere: dict[tuple[Principal, bool, bool], tuple["Elsewhere", ...]] = field(
+    _elsewhere: dict[tuple[Principal, bool, bool, bool], tuple["Elsewhere", ...]] = field(
         default_factory=dict
     )
 
@@ -201,12 +204,18 @@ class QueryJudge:
                 now = self._pointing(references, pointer)
                 moved = replace(written, relation=pointer)
                 found += references.judge(moved, case.caller, pointing[pointer], now)
+            if not named:  # what was there is more telling than what a trigger wrote of it
+                found.sort(key=lambda v: (not v.before, not self._refers(v.relation)))
             for violation in found:
                 crossed = True
                 code = violation.code if violation.code in _NOT_OURS else "TF502"
                 yield replace(violation, code=code)
         if not crossed:
             yield from self._copied(case, after)
+
+    def _refers(self, relation: RelationName) -> bool:
+        known = self.stage.catalog.relations.get(relation)
+        return known is not None and bool(known.foreign_keys)
 
     def _copied(self, case: Case, after: Prediction) -> Iterator[Violation]:
         """Hidden values that now stand where the caller may read them."""
@@ -238,13 +247,13 @@ class QueryJudge:
     def worlds(self, case: Case) -> tuple["Elsewhere", ...]:
         """Worlds that must look the same to the caller."""
         under_policies = case.by_policies
-        sort = (case.caller, under_policies, case.query.writes)
+        sort = (case.caller, under_policies, case.query.writes, case.query.function is not None)
         if sort not in self._elsewhere:
             self._elsewhere[sort] = tuple(self._worlds(*sort))
         return self._elsewhere[sort]
 
     def _worlds(
-        self, caller: Principal, under_policies: bool, writes: bool
+        self, caller: Principal, under_policies: bool, writes: bool, nameless: bool
     ) -> Iterator["Elsewhere"]:
         stage, hidden = self.stage, self.hidden
         gone, changed = hidden.under_policies(caller) if under_policies else hidden.foreign(caller)
@@ -258,6 +267,23 @@ class QueryJudge:
             for upwards in (False, True):
                 moved = shift.statements(changed, upwards=upwards)
                 yield Elsewhere("changed", moved, changed)
+        if nameless and not under_policies:  # its answers do not say which rows they show
+            inside = hidden.inside(caller)
+            statements = stage.cut().statements(inside)
+            if inside and self._sees_the_same(caller, statements):
+                yield Elsewhere("removed", statements, inside, inside=True)
+
+    def _sees_the_same(self, caller: Principal, statements: Sequence[str]) -> bool:
+        """Whether the model shows the caller the same rows in that other world."""
+        with world_with(self.stage, statements) as done:
+            if not done:
+                return False
+            there = self.stage.prediction()
+            return all(
+                there.allowed(caller, relation, Operation.SELECT)
+                == self.ground.allowed(caller, relation, Operation.SELECT)
+                for relation in self.ground.state
+            )
 
     def _influence(self, case: Case, answer: Answer) -> Iterator[Violation]:
         unordered = case.unordered
@@ -271,12 +297,18 @@ class QueryJudge:
                     continue
                 if case.conflicts and answer.outcome.affected != again.outcome.affected:
                     continue  # a key was taken: that is the table's to answer for
+                if self._tells_of_an_id(case, (answer, again), world.rows):
+                    continue
                 if not self._steady(case, again):
                     return
             if not self._steady(case, answer):
                 return
             relation, telling = self._telling(case, world, answer)
-            code = "TF502" if answer.wrote and answer.left != again.left else "TF501"
+            written = answer.wrote and answer.left != again.left
+            if world.inside:
+                code = "TF402" if written else "TF401"
+            else:
+                code = "TF502" if written else "TF501"
             yield Violation(
                 code=code,
                 relation=relation,
@@ -289,6 +321,27 @@ class QueryJudge:
                 f"{what}",
             )
             return
+
+    def _tells_of_an_id(self, case: Case, answers: Sequence[Answer], rows: Rows) -> bool:
+        """Whether code only tells apart that a row is there whose id it was given: "forbidden"
+        and "not found". Ids that nobody can guess are no secret that counts."""
+        bare = all(
+            a.outcome.failure is not None or not (a.wrote or a.outcome.rows) for a in answers
+        )
+        if case.query.function is None or not bare:
+            return False
+        given = {value for value in case.arguments.values() if value}
+        for name, keys in rows.items():
+            relation = self.stage.catalog.relations[name]
+            columns = relation.primary_key.columns if relation.primary_key is not None else ()
+            ids = [
+                i
+                for i, column in enumerate(map(relation.column, columns))
+                if column is not None and not is_natural(relation, column)
+            ]
+            if any(json.loads(key)[i] in given for key in keys for i in ids):
+                return True
+        return False
 
     def _steady(self, case: Case, answer: Answer) -> bool:
         return steady(self.stage, case.caller, case.perform, answer, unordered=case.unordered)
