@@ -153,6 +153,7 @@ class Contents:
             if not changed:
                 break
             self._transact([s for name in changed for s in self._refill(name, level.held[name])])
+            self.settle_sequences()
             if not self._restless:
                 self._trust(level.digests)
         else:
@@ -163,7 +164,6 @@ class Contents:
             self.wire.attempt(f"VACUUM {names}")
             self.wire.attempt("VACUUM " + ", ".join(f"pg_temp.{k}" for k in sorted(self._made)))
             self.stale = True
-        self.settle_sequences()
 
     def settle_sequences(self) -> None:
         """Sets every sequence to the same number each time, behind those that are in use."""
@@ -173,12 +173,14 @@ class Contents:
             if owner is not None and owner in self._columns:
                 greatest = f"(SELECT max({identifier(column)})::bigint FROM {qualified(owner)})"
             settings.append(
-                f"SELECT setval({literal(sequence)}::regclass, "
-                f"LEAST(GREATEST({greatest}, {_ROOM}), s.seqmax)) "
-                f"FROM pg_sequence s WHERE s.seqrelid = {literal(sequence)}::regclass"
+                f"SELECT setval(s.seqrelid, w.number) FROM {sequence} AS q, pg_sequence AS s, "
+                f"LATERAL (SELECT LEAST(GREATEST({greatest}, {_ROOM}), s.seqmax) AS number) AS w "
+                f"WHERE s.seqrelid = {literal(sequence)}::regclass "
+                "AND (q.last_value <> w.number OR NOT q.is_called)"
             )
         if settings:
             self.wire.pipeline(settings, prepare=True)
+            self.stale = True
 
     def _refill(self, name: RelationName, level: int) -> Sequence[str]:
         listed = column_list(self._columns[name])

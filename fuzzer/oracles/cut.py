@@ -136,6 +136,7 @@ def _bound_columns(relation: Relation) -> set[str | None]:
     bound: set[str | None] = set()
     for unique in relation.uniques:
         bound |= set(unique.columns) | set(unique.expression_columns)
+        bound |= set(re.findall(r"\w+", unique.predicate or ""))
     for fk in relation.foreign_keys:
         bound |= set(fk.columns)
     for check in relation.checks:
