@@ -4,16 +4,18 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from tenantfuzz.adapters.committed import CommittedStage
 from tenantfuzz.application.answers import Answer, agree, undone, world_with
 from tenantfuzz.application.calls import Case
 from tenantfuzz.application.trying import Cell, QueryRound
 from tenantfuzz.findings import Finding
+from tenantfuzz.judge import Verdict
 from tenantfuzz.oracles.provenance import CANARY
 from tenantfuzz.policies.predictions import Key
 from tenantfuzz.policies.structure import RelationName
 from tenantfuzz.results import Outcome
 
-_MOST_WRITES = 8  # calls of one sort by one kind in one round that are judged because they wrote
+_MOST_WRITES = 6  # calls of one sort by one kind in one round that are judged because they wrote
 _MOST_JUDGED = 8  # whatever made them suspicious
 _TIRED = 1
 _WRITES = frozenset({"TF502", "TF205", "TF402"})
@@ -77,6 +79,13 @@ class CallRound(QueryRound):
         codes = {code for query, code in self.experience.caught if query == name}
         tired = bool(codes) and (self._wrote[turn] == 0 or bool(codes & _WRITES))
         return self._judged[turn] > (_TIRED if tired else _MOST_JUDGED)
+
+    def _verdict(self, case: Case) -> Verdict:
+        """Of a call that is known to leak nobody needs to know whether plans matter."""
+        stage = self.stage
+        if isinstance(stage, CommittedStage):
+            stage.thorough = all(query != case.query.name for query, _ in self.experience.caught)
+        return QueryRound._verdict(self, case)
 
     def _differing(self, members: Sequence[tuple[Case, Outcome]]) -> list[Case]:
         found: list[Case] = []

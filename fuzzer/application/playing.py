@@ -26,9 +26,7 @@ from tenantfuzz.strategies.lopsided import lopsided
 
 _SWEPT = 24  # calls of one query for one principal in a designed world
 _FUZZED = 6
-_CALLED = (
-    14  # the same for calls that leave the tool's own transaction, each a hundred times dearer
-)
+_CALLED = 12  # the same for calls of processes, which are a hundred times dearer
 _CALLED_IN_FUZZ = 5
 _CALL_EVERY = 8  # examples
 
