@@ -1,6 +1,7 @@
 """The process of an adapter: started, asked within a time limit, and gone at the end."""
 
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from tenantfuzz.scrubbing import scrub
 _CHUNK = 1 << 16
 _LONGEST = 64 << 20  # bytes of one answer
 _TAIL = 2000  # bytes of stderr that are kept
+_TELLING = re.compile(r"(?:Uncaught )?[\w.]*(?:Error|Exception)\b[^:]*: ")
 _GRACE = 0.5  # seconds to end by itself once its stdin is closed
 
 
@@ -38,6 +40,7 @@ class AdapterProcess:
         self._silent = False  # its stdout is closed
         self._tail = b""
         self._asked = 0
+        self._answered = False
         try:
             self._process = subprocess.Popen(
                 list(command),
@@ -75,18 +78,21 @@ class AdapterProcess:
         self, document: Mapping[str, object], *, patience: float | None = None
     ) -> dict[str, object]:
         """The answer to one question. An answer that names the ``id`` of another question is a
-        fault, as is whatever it says unasked.
+        fault, as is whatever else it says on stdout. Only before its first answer it may print
+        lines of its own, for libraries greet.
 
         Raises FaultError where none came in time, or the process ended, or it is no answer. The
         process is of no use then.
         """
         self._asked += 1
         limit = patience if patience is not None else self._patience
-        self._heed(monotonic())  # what came since the last answer
-        if self._said:
+        if self._answered:
+            self._heed(monotonic())  # what came since the last answer
+        if self._answered and self._said:
             raise self._fault(f"it said something that nobody asked for: {shown(self._said)}")
         line = self._exchange(message({"id": self._asked, **document}), limit)
         answer = parsed(line)
+        self._answered = True
         if answer.get("id", self._asked) != self._asked:
             raise self._fault(
                 f"it answered out of order: question {answer['id']} in place of {self._asked}"
@@ -116,16 +122,25 @@ class AdapterProcess:
         """Sends a question and reads a line, while whatever it writes elsewhere is taken off it."""
         deadline = monotonic() + limit
         rest = question
-        while b"\n" not in self._said:
+        while not self._has_line():
             if monotonic() >= deadline:
                 raise self._fault(f"it did not answer within {limit:g} s")
             rest = self._heed(deadline, rest)
-            if self._silent and b"\n" not in self._said:
+            if self._silent and not self._has_line():
                 raise self._fault(self._ended())
             if len(self._said) > _LONGEST:
                 raise self._fault(f"its answer is longer than {_LONGEST >> 20} MB")
         line, _, self._said = self._said.partition(b"\n")
         return line
+
+    def _has_line(self) -> bool:
+        """Whether a whole line is there; what is printed before the first answer is put aside."""
+        while b"\n" in self._said:
+            if self._answered or self._said.startswith(b"{"):
+                return True
+            line, _, self._said = self._said.partition(b"\n")
+            self._tail = (self._tail + line + b"\n")[-_TAIL:]
+        return False
 
     def _heed(self, deadline: float, question: bytes = b"") -> bytes:
         """Waits until something can be read or written, and does it. Returns what is still to be
@@ -189,10 +204,10 @@ class AdapterProcess:
         return f"it was ended by {_signal_name(status.si_status)}"
 
     def _fault(self, what: str) -> FaultError:
-        last = self._tail.decode(errors="replace").strip().splitlines()
-        told = next((line for line in reversed(last) if line.strip()), "")
-        error = next((line for line in last if "Error" in line), told).strip()
-        return FaultError(f"{what}; it wrote to stderr: {scrub(error)[:200]}" if error else what)
+        lines = [t.strip() for t in self._tail.decode(errors="replace").splitlines() if t.strip()]
+        last = lines[-1] if lines else ""
+        error = next((line for line in lines if _TELLING.match(line)), last)
+        return FaultError(f"{what}; it wrote before: {scrub(error)[:200]}" if error else what)
 
 
 def _read(descriptor: int) -> bytes | None:

@@ -297,6 +297,7 @@ def url_of(parts: Mapping[str, str]) -> str:
         return f"postgresql://{user}{secret}@localhost/{database}?{where}"
     kept = {k: v for k, v in parts.items() if k in ("sslmode", "sslrootcert")}
     more = f"?{urlencode(kept)}" if kept else ""
+    host = f"[{host}]" if ":" in host else host
     return f"postgresql://{user}{secret}@{host}:{port}/{database}{more}"
 
 

@@ -7,6 +7,7 @@ import { createInterface } from "node:readline";
 
 const callers = new AsyncLocalStorage();
 const DEEPEST = 64;
+const say = takeStdout();
 
 /** How to connect to the scratch database, in the words of `pg` and of `postgres`. */
 export function connection(dsn = process.env.TENANTFUZZ_DSN) {
@@ -46,7 +47,6 @@ export function formData(args) {
  * returns is `db` to every call, and to `close` at the end.
  */
 export async function serve({ calls, connect, close }) {
-  const say = takeStdout();
   const offered = new Map(Object.entries(calls).map(([name, call]) => [name, asCall(name, call)]));
   let db;
   const connected = () => (db ??= Promise.resolve(connect?.({ ...connection() })));
