@@ -14,7 +14,7 @@ from tenantfuzz.policies.structure import RelationName
 from tenantfuzz.policies.world import World
 from tenantfuzz.stage import Stage
 
-_SETTLED = 2.0  # seconds within which everybody else must have ended what they began
+_SETTLED = 1.0  # seconds within which everybody else must have ended what they began
 _PAUSE = 0.002
 _PLAIN = 2  # levels of contents in a world as it was opened: the schema's own, and the world's
 _OTHERS = (
