@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from tenantfuzz.adapters.calling import stranger_to
 from tenantfuzz.adapters.running import adapters_of
 from tenantfuzz.application.adapters import whole_application
 from tenantfuzz.application.judging import QueryJudge
@@ -84,6 +85,12 @@ class Trial:
         name = witness.steps[-1].relation.name
         if name not in application.queries:
             return application.broken.get(name, f"the target has no query {name!r} any more")
+        query = application.queries[name]
+        if query.outside and query.function is not None:
+            # It has served somebody else before, as it had when the leak was found.
+            for other in stranger_to(stage, [principal]):
+                with stage.undone():
+                    query.function.call(stage, other, other, dict(witness.steps[-1].arguments))
         judge = QueryJudge(stage, ground, tokens, application)
         return judge.judge(principal, witness.steps)
 

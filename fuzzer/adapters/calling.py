@@ -12,8 +12,10 @@ from tenantfuzz.findings import Finding
 from tenantfuzz.judge import Verdict
 from tenantfuzz.oracles.provenance import CANARY
 from tenantfuzz.policies.predictions import Key
+from tenantfuzz.policies.principals import Freshness, HostileKind, Principal
 from tenantfuzz.policies.structure import RelationName
 from tenantfuzz.results import Outcome
+from tenantfuzz.stage import Stage
 
 _MOST_WRITES = 6  # calls of one sort by one kind in one round that are judged because they wrote
 _MOST_JUDGED = 8  # whatever made them suspicious
@@ -38,7 +40,7 @@ class CallRound(QueryRound):
         writing: list[Case] = []
         suspicious: list[Case] = []
         for cell, case in cases:
-            turn = (case.query.name, case.caller.kind)
+            turn = _turn(case)
             if self._wrote[turn] >= _MOST_WRITES:
                 continue
             with undone(self.stage):
@@ -74,7 +76,7 @@ class CallRound(QueryRound):
     def _is_enough(self, case: Case) -> bool:
         """A call that was seen to read what it must not may still be seen to write."""
         name = case.query.name
-        turn = (name, case.caller.kind)
+        turn = _turn(case)
         self._judged[turn] += 1
         codes = {code for query, code in self.experience.caught if query == name}
         tired = bool(codes) and (self._wrote[turn] == 0 or bool(codes & _WRITES))
@@ -123,6 +125,25 @@ class CallRound(QueryRound):
             for relation, rows in self.ground.state.items()
             if rows and relations[relation].parent is None
         }
+
+
+def _turn(case: Case) -> tuple[str, str]:
+    """What is counted together: calls of one sort for callers alike of one tenant."""
+    return case.query.name, f"{case.caller.kind} of {case.caller.tenant}"
+
+
+def stranger_to(stage: Stage, callers: Sequence[Principal]) -> list[Principal]:
+    """An ordinary member of a tenant that none of the callers acts for, if there is one."""
+    theirs = {c.tenant for c in callers if not c.hostile}
+    return [
+        p
+        for p in stage.principals()
+        if not p.hostile
+        and p.kind != HostileKind.DUAL
+        and p.freshness is Freshness.ANY
+        and p.tenant is not None
+        and p.tenant not in theirs
+    ][:1]
 
 
 def _alike(one: Outcome, other: Outcome) -> bool:

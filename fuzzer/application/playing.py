@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from tenantfuzz.adapters.calling import CallRound
+from tenantfuzz.adapters.calling import CallRound, stranger_to
 from tenantfuzz.adapters.running import adapters_of
 from tenantfuzz.application.adapters import whole_application
 from tenantfuzz.application.judging import QueryJudge
@@ -106,9 +106,12 @@ class ApplicationPlay:
         adapters.stop()  # what they remember is of another world
         stage.open(world)
         once = {(p.kind, p.note): p for p in reversed(principals)}
+        callers = list(once.values())[::-1]
+        # Somebody else comes last: what code keeps from one caller must not reach the next.
+        callers += stranger_to(stage, callers)
         ground = stage.prediction()
         calls = CallRound(*self._parts(stage, world, ground), source, proven=self._proven)
-        yield from calls.play(list(once.values())[::-1], most=most, queries=self._outside)
+        yield from calls.play(callers, most=most, queries=self._outside)
 
     def _lopsided(self, stage: Stage, world: World, source: random.Random) -> Iterator[Finding]:
         """The world once more for each relation that a query names besides others, without the
