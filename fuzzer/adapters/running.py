@@ -3,7 +3,7 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,8 @@ from tenantfuzz.engines import scratch_name
 from tenantfuzz.errors import ToolError
 from tenantfuzz.policies.configuration import Adapter
 from tenantfuzz.policies.principals import Principal
+from tenantfuzz.policies.structure import RelationName
+from tenantfuzz.policies.suggestions import did_you_mean
 from tenantfuzz.preparation import Prepared, connect, drop
 from tenantfuzz.results import Failure, Outcome
 from tenantfuzz.stage import Stage
@@ -114,6 +116,7 @@ class ProcessCall:
     adapter: RunningAdapter
     declared: Declared
     signature: Signature
+    written: tuple[RelationName, ...] = ()
 
     outside = True
 
@@ -199,9 +202,19 @@ class Adapters:
                 running,
                 declared,
                 signature_of(declared.name, declared.params, adapter.params, self.prepared.catalog),
+                tuple(self._written(declared)),
             )
             for declared in running.declared()
         ]
+
+    def _written(self, declared: Declared) -> Iterator[RelationName]:
+        relations = self.prepared.model.ownership
+        for name in declared.writes:
+            found = [r for r in relations if name in (r.name, str(r))]
+            if not found:
+                near = did_you_mean(name, [r.name for r in relations], quote="'")
+                raise FaultError(f"{declared.name}: writes: there is no relation {name!r}{near}")
+            yield min(found, key=lambda r: r.schema != "public")
 
     def stop(self) -> None:
         """Ends all processes; whatever is called next starts them anew."""

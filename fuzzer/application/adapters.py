@@ -47,7 +47,13 @@ def _of_process(adapter: Adapter, prepared: Prepared) -> Iterator[LiveQuery]:
         declared = _declared(adapter, call.name, QueryText((), ()), source)
         kinds = call.declared.kinds or declared.kinds
         yield LiveQuery(
-            replace(declared, kinds=kinds), call.parameters, {}, None, _CALLERS, function=call
+            replace(declared, kinds=kinds),
+            call.parameters,
+            {},
+            None,
+            _CALLERS,
+            function=call,
+            written=call.written,
         )
 
 

@@ -110,7 +110,7 @@ class QueryJudge:
         stage = self.stage
         analysis = case.query.analysis
         written = analysis.written if analysis is not None else ()
-        for relation, _ in written:
+        for relation in (*(r for r, _ in written), *case.query.written):
             self.ground.settle(case.caller, relation)
         references = References(stage.catalog, stage.model)
         # What a function writes shows only when it has done it.
@@ -192,7 +192,7 @@ class QueryJudge:
             stage.population() if members is not None and members.relation in touched else None
         )
         analysis = case.query.analysis
-        named = analysis.written if analysis is not None else ()
+        named = analysis.written if analysis is not None else self._said(case, after)
         crossed = False
         upserts = analysis.upserts if analysis is not None else False
         door = RelationName(SCHEMA, case.query.name)
@@ -212,6 +212,19 @@ class QueryJudge:
                 yield replace(violation, code=code)
         if not crossed:
             yield from self._copied(case, after)
+
+    def _said(self, case: Case, after: Prediction) -> tuple[tuple[RelationName, str], ...]:
+        """What code did to the relations that it says it writes, as far as it did anything."""
+        found: list[tuple[RelationName, str]] = []
+        changes = changes_between(self.ground.state, after.state)
+        for relation in case.query.written:
+            here = [c for c in changes if c.relation == relation]
+            if any(c.before is None for c in here):
+                found.append((relation, "insert"))
+            elif here:
+                gone = all(c.after is None for c in here)
+                found.append((relation, "delete" if gone else "update"))
+        return tuple(found)
 
     def _refers(self, relation: RelationName) -> bool:
         known = self.stage.catalog.relations.get(relation)

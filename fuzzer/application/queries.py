@@ -13,7 +13,7 @@ from tenantfuzz.policies.query_analysis import analyse
 from tenantfuzz.policies.query_parts import QueryAnalysis
 from tenantfuzz.policies.query_standing import Callers, Standing, caller_names, standings
 from tenantfuzz.policies.query_text import QueryText
-from tenantfuzz.policies.structure import Catalog, DataType, TypeCategory
+from tenantfuzz.policies.structure import Catalog, DataType, RelationName, TypeCategory
 from tenantfuzz.preparation import Prepared
 from tenantfuzz.results import Failure, Outcome
 from tenantfuzz.stage import Stage
@@ -78,6 +78,7 @@ class LiveQuery:
     assumed: tuple[str, ...] = ()
     door: str = ""  # what findings call it, where that is not its name
     function: "Function | None" = None
+    written: tuple[RelationName, ...] = ()  # by code that says so: its callers' rules hold there
     made_for: "Callable[[Principal], LiveQuery] | None" = None  # the query as code makes it
 
     def for_caller(self, principal: Principal) -> "LiveQuery":
