@@ -1,5 +1,5 @@
 /** The application's queries and actions, each with its organization. */
-import { and, asc, count, eq, ilike, inArray, sql } from "drizzle-orm";
+import { and, asc, count, eq, ilike, inArray, isNull, sql } from "drizzle-orm";
 import type { Database } from "./database.ts";
 import {
   createOrgScopedQuery,
@@ -70,12 +70,13 @@ export async function issueDetail(db: Database, session: Session, { id }: { id: 
   });
 }
 
+/** Who left is a member no more, though the membership is still there. */
 export async function memberDirectory(db: Database, session: Session) {
   return db
     .select({ id: users.id, email: users.email, role: memberships.role })
     .from(users)
     .innerJoin(memberships, eq(memberships.userId, users.id))
-    .where(eq(memberships.organizationId, session.orgId));
+    .where(and(eq(memberships.organizationId, session.orgId), isNull(memberships.deletedAt)));
 }
 
 export async function modelUse(db: Database, session: Session) {
