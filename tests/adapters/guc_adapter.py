@@ -3,7 +3,8 @@
     python guc_adapter.py FORM
 
 ``right`` names the tenant anew for each call, within a transaction; ``wrong`` names it for as long
-as the connection lasts, and only where nobody has.
+as the connection lasts, and only where nobody has. ``amends`` writes the log
+anew, as no tenant may.
 """
 
 import json
@@ -28,21 +29,33 @@ def annotate(db: psycopg.Connection[Any], args: Mapping[str, Any]) -> Rows:
     return db.execute(query, args).fetchall()
 
 
+def amend(db: psycopg.Connection[Any], args: Mapping[str, Any]) -> Rows:
+    tenant = "current_setting('app.current_tenant')"
+    changes = "kind = CASE kind WHEN 'login' THEN 'export' ELSE 'login' END"
+    return db.execute(
+        f"UPDATE events SET {changes} WHERE tenant_id = {tenant} RETURNING id"
+    ).fetchall()
+
+
 CALLS: dict[str, tuple[dict[str, str], Work]] = {
     "invoices": ({}, invoices),
     "annotate": ({"id": "invoices.id", "note": "text"}, annotate),
 }
+WRITES = []
+if FORM == "amends":
+    CALLS, WRITES = {"amend": ({}, amend)}, ["events"]
 
 
 def answer(db: psycopg.Connection[Any], question: Mapping[str, Any]) -> dict[str, Any]:
     if question["op"] == "list":
-        return {"calls": [{"name": n, "params": p} for n, (p, _) in CALLS.items()]}
+        calls = [{"name": n, "params": p, "writes": WRITES} for n, (p, _) in CALLS.items()]
+        return {"calls": calls}
     tenant = question["principal"]["settings"]["app.current_tenant"]
     try:
         with db.transaction():
             known = "SELECT nullif(current_setting('app.current_tenant', true), '')"
-            if FORM == "right" or db.execute(known).fetchall() == [(None,)]:
-                local = FORM == "right"
+            if FORM != "wrong" or db.execute(known).fetchall() == [(None,)]:
+                local = FORM != "wrong"
                 db.execute("SELECT set_config('app.current_tenant', %s, %s)", [tenant, local])
             return {"rows": CALLS[question["name"]][1](db, question["args"])}
     except psycopg.Error as error:

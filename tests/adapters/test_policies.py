@@ -4,8 +4,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from tenantfuzz.campaign import Options, run_campaign
 from tenantfuzz.events import CampaignFinished
 from tenantfuzz.policies.configuration import Adapter
@@ -41,7 +39,12 @@ def test_what_an_earlier_caller_left_on_a_connection_is_found() -> None:
     assert {("app.invoices", "TF501"), ("app.annotate", "TF502")} <= found
 
 
-@pytest.mark.parametrize("form", ["right"])
-def test_as_a_service_no_policy_binds_it(form: str) -> None:
-    found = {(f.relation, f.code) for f in run(form, "service").findings}
+def test_rules_hold_where_a_call_says_what_it_writes() -> None:
+    (finding,) = run("amends", "service").findings
+    assert (finding.relation, finding.code) == ("app.amend", "TF402")
+    assert "public.events" in finding.observed or "was changed" in finding.observed
+
+
+def test_as_a_service_no_policy_binds_it() -> None:
+    found = {(f.relation, f.code) for f in run("right", "service").findings}
     assert {("app.invoices", "TF501"), ("app.annotate", "TF502")} <= found
