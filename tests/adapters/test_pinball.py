@@ -1,6 +1,7 @@
 """The real drizzle-orm on the pinball target: layers of scoping, prepared statements, nested
 relations, extras, batches, transactions and server actions, each right and each wrong."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from tenantfuzz.events import CampaignFinished
 from tenantfuzz.policies.configuration import Adapter
 from tenantfuzz.target import find_target
 
+README = Path(__file__).parents[2] / "README.md"
 TARGET = Path(__file__).parents[2] / "corpus" / "targets" / "pinball"
 # What each wrong one is found under.
 LEAKS = {
@@ -30,12 +32,16 @@ LEAKS = {
 
 
 def run(folder: Path, form: str, only: str = "app.*") -> CampaignFinished:
-    target = find_target(TARGET)
     loader = folder / "node_modules" / "tsx" / "dist" / "loader.mjs"
     command = ["node", "--import", str(loader), str(folder / "adapter.ts"), form]
+    return run_command(command, only)
+
+
+def run_command(command: list[str], only: str, *, shrink: bool = False) -> CampaignFinished:
+    target = find_target(TARGET)
     adapter = Adapter.model_validate({"name": "app", "command": command})
     configuration = target.configuration.model_copy(update={"adapters": (adapter,)})
-    options = Options(seed=1, phases=("sweep",), only=only, shrink=False, save=False)
+    options = Options(seed=1, phases=("sweep",), only=only, shrink=shrink, save=False)
     *_, finished = run_campaign(replace(target, configuration=configuration), options)
     assert isinstance(finished, CampaignFinished)
     return finished
@@ -48,6 +54,19 @@ def codes(finished: CampaignFinished) -> Mapping[str, str]:
 def test_a_layer_of_scoping_with_drizzle(pinball: Path) -> None:
     """The shortest way through all of it; the rest is slow."""
     assert codes(run(pinball, "wrong", "app.issueGet")) == {"issueGet": "TF501"}
+
+
+@pytest.mark.slow
+def test_the_example_of_the_readme_leaks_as_it_says(pinball: Path) -> None:
+    (program,) = re.findall(r"```js\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    (pinball / "adapter.mjs").write_text(program)
+    finished = run_command(["node", str(pinball / "adapter.mjs")], "app.*", shrink=True)
+    (finding,) = finished.findings
+    assert (finding.relation, finding.code) == ("app.issueSearch", "TF501")
+    assert finding.statements == ('app.issueSearch({"q": "%"})',)
+    assert "the answer changes when only rows that are hidden from its caller are removed" in (
+        finding.explanation
+    )
 
 
 @pytest.mark.slow
