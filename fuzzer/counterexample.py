@@ -7,6 +7,9 @@ from tenantfuzz.policies.principals import Principal
 from tenantfuzz.policies.structure import RelationName
 from tenantfuzz.policies.world import World
 
+CODE = "application code"
+"""The shape of a step that is no SQL but a call of the application's code."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tenantfuzz.counterexample import Counterexample, Step
+from tenantfuzz.counterexample import CODE, Counterexample, Step
 from tenantfuzz.errors import ToolError
 from tenantfuzz.live.copying import read_structure
 from tenantfuzz.live.script import structure_script
@@ -296,6 +296,10 @@ def _steps(counterexample: Counterexample) -> Iterator[str]:
             yield _echo(f"  observed: {finding.observed}")
             if finding.code.startswith("TF3"):
                 yield "\\set ON_ERROR_STOP off"
+        if step.shape == CODE:
+            yield from _comment(f"No SQL of this script's can do it: call {step.sql}")
+            yield _echo(f"  to be called in the application: {step.sql}")
+            continue
         yield _terminated(step.sql)
         if step.operation in ("insert", "update", "delete", "call"):
             yield "SET CONSTRAINTS ALL IMMEDIATE;"

@@ -11,7 +11,7 @@ from tenantfuzz.application.calls import Case
 from tenantfuzz.application.functions import EndedTransactionError
 from tenantfuzz.application.judging import Elsewhere, QueryJudge
 from tenantfuzz.application.queries import SCHEMA, Application, LiveQuery
-from tenantfuzz.counterexample import Step, Witness
+from tenantfuzz.counterexample import CODE, Step, Witness
 from tenantfuzz.errors import ToolError
 from tenantfuzz.findings import Finding
 from tenantfuzz.judge import Verdict
@@ -316,7 +316,7 @@ def call(query: LiveQuery, arguments: Arguments, sql: str) -> Step:
         RelationName(SCHEMA, query.name),
         "query",
         sql,
-        "application query",
+        "application query" if query.function is None else CODE,
         tuple(arguments.items()),
     )
 

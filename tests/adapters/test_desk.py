@@ -12,10 +12,12 @@ import psycopg
 import pytest
 
 from tenantfuzz.campaign import Options, replay, run_campaign
+from tenantfuzz.corpus import load
 from tenantfuzz.engines import Server, start_embedded
 from tenantfuzz.events import CampaignFinished, Event, PhaseFinished
 from tenantfuzz.findings import Finding
 from tenantfuzz.policies.configuration import Adapter
+from tenantfuzz.script import psql_script
 from tenantfuzz.target import Target, find_target
 
 HERE = Path(__file__).parent
@@ -65,6 +67,10 @@ def test_a_leak_is_made_small_saved_and_replayed(tmp_path: Path) -> None:
     (statement,) = written.statements
     assert statement.startswith('desk.rename({"ticketId": "')
     assert "a row of tenant id-2 was changed in public.tickets" in written.observed
+    assert written.corpus_file is not None
+    text = psql_script(load(Path(written.corpus_file)), desk("wrong"))
+    assert f"-- No SQL of this script's can do it: call {statement}" in text
+    assert f"\n{statement}" not in text
     results = list(replay(desk("wrong"), corpus=tmp_path))
     assert {r.verdict for r in results} == {"still leaks"} and len(results) == 2
     assert {r.verdict for r in replay(desk("right"), corpus=tmp_path)} == {"fixed"}
