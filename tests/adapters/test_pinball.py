@@ -51,8 +51,8 @@ def codes(finished: CampaignFinished) -> Mapping[str, str]:
     return {f.relation.removeprefix("app."): f.code for f in reversed(finished.findings)}
 
 
+@pytest.mark.slow
 def test_a_layer_of_scoping_with_drizzle(pinball: Path) -> None:
-    """The shortest way through all of it; the rest is slow."""
     assert codes(run(pinball, "wrong", "app.issueGet")) == {"issueGet": "TF501"}
 
 
