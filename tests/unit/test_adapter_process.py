@@ -97,7 +97,9 @@ def test_what_no_adapter_may_do(start: Start, answer: str, words: str) -> None:
 
 
 def test_what_it_says_unasked_is_a_fault(start: Start) -> None:
-    process = start(answering("print('{\"rows\": []}'); print('{\"rows\": [1]}')"))
+    # In one piece: what comes only after the next question cannot be told from its answer.
+    both = 'sys.stdout.write(\'{"rows": []}\\n{"rows": [1]}\\n\'); sys.stdout.flush()'
+    process = start(answering(both))
     assert process.ask({}) == {"rows": []}
     with pytest.raises(FaultError, match="something that nobody asked for"):
         process.ask({})
