@@ -84,6 +84,8 @@ class _Analyst:
             upserts=any(i.args.get("conflict") for i in tree.find_all(exp.Insert))
             or tree.find(exp.Merge) is not None,
             unordered=any(a.find(exp.Order) is None for a in aggregates),
+            ordered=isinstance(tree.unnest(), _QUERIES)
+            and tree.unnest().args.get("order") is not None,
         )
 
     # Queries

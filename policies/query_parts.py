@@ -82,3 +82,4 @@ class QueryAnalysis:
     locks: bool = False
     upserts: bool = False
     unordered: bool = False  # an aggregate collects values in no order
+    ordered: bool = False  # its rows are asked for in an order

@@ -81,18 +81,32 @@ class AdapterProcess:
         fault, as is whatever else it says on stdout. Only before its first answer it may print
         lines of its own, for libraries greet.
 
+        One without an ``id`` might be a late one of an earlier question: it counts when ``list``,
+        asked next, is answered by calls and nothing else.
+
         Raises FaultError where none came in time, or the process ended, or it is no answer. The
         process is of no use then.
         """
-        self._asked += 1
         limit = patience if patience is not None else self._patience
+        answer = self._asked_for(document, limit)
+        if "id" not in answer and self._answered:
+            sign = self._asked_for({"op": "list"}, limit)
+            if "calls" not in sign:
+                raise self._fault(
+                    "it gave one answer too many, so that nobody knows which question it meant "
+                    "(let it send back the id of each)"
+                )
+        self._answered = True
+        return answer
+
+    def _asked_for(self, document: Mapping[str, object], limit: float) -> dict[str, object]:
+        self._asked += 1
         if self._answered:
             self._heed(monotonic())  # what came since the last answer
         if self._answered and self._said:
             raise self._fault(f"it said something that nobody asked for: {shown(self._said)}")
         line = self._exchange(message({"id": self._asked, **document}), limit)
         answer = parsed(line)
-        self._answered = True
         if answer.get("id", self._asked) != self._asked:
             raise self._fault(
                 f"it answered out of order: question {answer['id']} in place of {self._asked}"

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote, urlencode
 
+import psycopg
 from psycopg import conninfo
 
 from tenantfuzz.adapters.committed import CommittedStage
@@ -19,6 +20,8 @@ from tenantfuzz.adapters.contents import Contents
 from tenantfuzz.adapters.parameters import Signature, signature_of
 from tenantfuzz.adapters.process import AdapterProcess
 from tenantfuzz.adapters.protocol import Declared, FaultError, listed, replied
+from tenantfuzz.adapters.relay import Relay
+from tenantfuzz.application.sending import NOTHING, Instead, Sent
 from tenantfuzz.engines import scratch_name
 from tenantfuzz.errors import ToolError
 from tenantfuzz.policies.configuration import Adapter
@@ -34,6 +37,7 @@ from tenantfuzz.wire import Wire
 _NODE = Path(__file__).parent / "node" / "index.mjs"  # for programs in JavaScript to import
 _PATIENCE = 10.0  # seconds for one call, unless the target's file says otherwise
 _START = 30.0  # seconds more for the first answer of a process
+_TRYING = 5  # seconds to find out whether the relay does
 _MOST_FAULTS = 3  # of one call, after which it is not made any more
 NOT_TRIED = "57014"
 """The code of a failure that is the adapter's own, and says nothing of the application."""
@@ -117,6 +121,7 @@ class ProcessCall:
     declared: Declared
     signature: Signature
     written: tuple[RelationName, ...] = ()
+    relay: Relay | None = None
 
     outside = True
 
@@ -135,6 +140,10 @@ class ProcessCall:
         """What its adapter did that no adapter may do."""
         return self.adapter.faults.get(self.declared.name)
 
+    def sent(self) -> tuple[Sent, ...]:
+        """The statements of the last call, where a relay stands between."""
+        return self.relay.noted() if self.relay is not None else ()
+
     def shown(self, arguments: Arguments) -> str:
         """The call as a person would write it: without the caller's own."""
         drawn = Signature(tuple(e for e in self.signature.leaves if e.parameter.role is None))
@@ -142,18 +151,30 @@ class ProcessCall:
         return f"{self.name}({json.dumps(document, ensure_ascii=False) if document else ''})"
 
     def call(
-        self, stage: Stage, caller: Principal, actor: Principal, arguments: Arguments
+        self,
+        stage: Stage,
+        caller: Principal,
+        actor: Principal,
+        arguments: Arguments,
+        instead: Instead = NOTHING,
     ) -> Outcome:
-        """Makes the call, and keeps what it did. Raises ToolError where the stage is not one that
-        others can see."""
+        """Makes the call, and keeps what it did. ``instead`` has statements that are run in place
+        of its own, for which its process starts anew. Raises ToolError where the stage is not one
+        that others can see."""
         if not isinstance(stage, CommittedStage):
             raise ToolError(f"{self.name} cannot be called in a transaction of the tool's own")
         begun = perf_counter()
         stage.changed()
         given = {**arguments, **own_arguments(self.parameters, caller)}
+        if self.relay is not None:
+            self.relay.note(instead)
+        if instead:
+            self.adapter.stop()  # what it has prepared is its own
         outcome = self.adapter.call(
             self.declared.name, self.signature.document(given), _document(stage, caller)
         )
+        if instead:
+            self.adapter.stop()
         if not stage.is_settled():
             what = "it left a transaction open, or a statement running"
             self.adapter.fault(self.declared.name, what)
@@ -171,6 +192,7 @@ class Adapters:
 
     prepared: Prepared
     stage: CommittedStage
+    relay: Relay | None = None
     running: dict[str, RunningAdapter] = field(default_factory=dict)
     _closing: ExitStack = field(default_factory=ExitStack)
 
@@ -203,6 +225,7 @@ class Adapters:
                 declared,
                 signature_of(declared.name, declared.params, adapter.params, self.prepared.catalog),
                 tuple(self._written(declared)),
+                self.relay,
             )
             for declared in running.declared()
         ]
@@ -227,8 +250,10 @@ class Adapters:
         bound = adapter.actor != "service"
         own = next((r for r in (identity.login, identity.role) if isinstance(r, str)), None)
         user = self._login(own if bound else identity.service_role, required=bound)
-        server = self.prepared.server
-        return environment_for(server.conninfo(self.stage.database, user), os.environ)
+        dsn = self.prepared.server.conninfo(self.stage.database, user)
+        if self.relay is not None:
+            dsn = self.relay.conninfo(dsn)
+        return environment_for(dsn, os.environ)
 
     def _login(self, role: str | None, *, required: bool) -> str | None:
         """The role to log in as: that one if it can, else (None) the trusted role."""
@@ -269,11 +294,32 @@ def adapters_of(prepared: Prepared) -> Adapters:
             contents=Contents(wire),
         )
         stage.prepare()
-        adapters = Adapters(prepared, stage, _closing=closing.pop_all())
+        relay = _relay(prepared.server.conninfo(name))
+        if relay is not None:
+            closing.callback(relay.close)
+        adapters = Adapters(prepared, stage, relay, _closing=closing.pop_all())
     stage.refresh = adapters.stop
     prepared.kept["adapters"] = adapters
     prepared.closing.enter_context(adapters)
     return adapters
+
+
+def _relay(dsn: str) -> Relay | None:
+    """A relay to the server of ``dsn``, where that has a socket and asks for no password."""
+    parts = conninfo.conninfo_to_dict(dsn)
+    folder = str(parts.get("host", ""))
+    if not folder.startswith("/"):
+        return None
+    try:
+        relay = Relay(f"{folder}/.s.PGSQL.{parts.get('port', 5432)}")
+    except OSError:
+        return None
+    try:
+        psycopg.connect(relay.conninfo(dsn), connect_timeout=_TRYING).close()
+    except psycopg.Error:
+        relay.close()
+        return None
+    return relay
 
 
 def environment_for(dsn: str, given: Mapping[str, str]) -> dict[str, str]:

@@ -1,9 +1,10 @@
 """A call of an application query: who calls it, as whom it runs, with what."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tenantfuzz.application.queries import LiveQuery
+from tenantfuzz.application.sending import Instead, is_ordered
 from tenantfuzz.policies.principals import Principal
 from tenantfuzz.policies.query_parts import Reference
 from tenantfuzz.policies.query_standing import Standing
@@ -28,6 +29,7 @@ class Case:
     judge: "QueryJudge"
     kind: str = SERVICE  # of its cell: the application's own role, or the caller's kind
     text: QueryText | None = None
+    instead: Instead = field(default_factory=dict)  # statements in place of those that code sends
 
     @property
     def by_policies(self) -> bool:
@@ -43,8 +45,17 @@ class Case:
         """Does it on the stage, and keeps what it did; a failure leaves no trace."""
         stage = self.judge.stage
         if self.query.function is not None:
-            return self.query.function.call(stage, self.caller, self.actor, self.arguments)
+            return self.query.function.call(
+                stage, self.caller, self.actor, self.arguments, self.instead
+            )
         return stage.act(self.actor, self.sql)
+
+    @property
+    def ordered(self) -> bool:
+        """Whether it asks for its rows in an order."""
+        if self.query.function is not None:
+            return is_ordered(self.query.function.sent())
+        return self.query.analysis is not None and self.query.analysis.ordered
 
     @property
     def unordered(self) -> bool:

@@ -11,9 +11,10 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from tenantfuzz.application.code import Caller, Code, caller_of
+from tenantfuzz.application.sending import NOTHING, Instead, Sent, of_psycopg
 from tenantfuzz.errors import ToolError
 from tenantfuzz.identity import identity_statements
-from tenantfuzz.lending import LentConnection
+from tenantfuzz.lending import LentConnection, Loan
 from tenantfuzz.policies.principals import Principal
 from tenantfuzz.policies.query_parts import Compared
 from tenantfuzz.policies.structure import Catalog, DataType
@@ -47,9 +48,14 @@ class PythonFunction:
     parameters: tuple[Parameter, ...]
     converters: Mapping[str, Callable[[str], object]] = field(default_factory=dict)
     wants_session: bool = False
+    _sent: list[Sent] = field(default_factory=list)
 
     outside = False  # it runs in the transaction that holds the world
     fault = None
+
+    def sent(self) -> tuple[Sent, ...]:
+        """The statements of its last call."""
+        return tuple(self._sent)
 
     def shown(self, arguments: Arguments) -> str:
         """The call as a person would write it."""
@@ -58,9 +64,15 @@ class PythonFunction:
         return f"{self.name}({first}, caller{given})"
 
     def call(
-        self, stage: Stage, caller: Principal, actor: Principal, arguments: Arguments
+        self,
+        stage: Stage,
+        caller: Principal,
+        actor: Principal,
+        arguments: Arguments,
+        instead: Instead = NOTHING,
     ) -> Outcome:
         """Calls it on the stage as ``actor`` and keeps what it did; an exception leaves no trace.
+        ``instead`` has statements that are run in place of its own.
 
         Raises ToolError where it ended the transaction that holds the world.
         """
@@ -68,11 +80,13 @@ class PythonFunction:
         wire.execute("SAVEPOINT step", *identity_statements(actor, stage.catalog), "SAVEPOINT lent")
         earlier = sum(stage.touches().values())
         connection = cast(LentConnection, wire.connection)
-        connection.lent = True
+        loan = Loan(instead=instead)
+        connection.lend(loan)
         try:
             outcome = self._outcome(connection, caller_of(caller), arguments)
         finally:
-            connection.lent = False
+            connection.take_back()
+            self._sent[:] = [of_psycopg(text, params) for text, params in loan.sent]
         if connection.pgconn.transaction_status == TransactionStatus.IDLE:
             raise EndedTransactionError(
                 f"{self.name} ended the transaction by a statement of its own",

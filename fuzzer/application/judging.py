@@ -31,7 +31,7 @@ from tenantfuzz.policies.principals import Principal
 from tenantfuzz.policies.queries import Actor
 from tenantfuzz.policies.query_parts import QueryAnalysis
 from tenantfuzz.policies.structure import Operation, Relation, RelationName
-from tenantfuzz.results import Outcome, texts_of
+from tenantfuzz.results import Outcome, RawRow, texts_of
 from tenantfuzz.stage import Stage
 from tenantfuzz.strategies.arguments import Arguments
 
@@ -299,22 +299,29 @@ class QueryJudge:
             )
 
     def _influence(self, case: Case, answer: Answer) -> Iterator[Violation]:
-        unordered = case.unordered
+        unordered, ordered = case.unordered, case.ordered
         for world in self.worlds(case):
             what = world.what
             with world_with(self.stage, world.statements) as done:
                 if not done:
                     continue
                 again = answer_of(self.stage, case.caller, case.perform)
-                if again.no_verdict or agree(answer, again, unordered=unordered):
+                if again.no_verdict or agree(answer, again, unordered=unordered, ordered=ordered):
+                    continue
+                same_rows = ordered and agree(answer, again, unordered=unordered)
+                if same_rows and not self._steady(case, again, ordered=True):
+                    ordered = False  # rows that tie come as they are stored
                     continue
                 if case.conflicts and answer.outcome.affected != again.outcome.affected:
                     continue  # a key was taken: that is the table's to answer for
                 if self._tells_of_an_id(case, (answer, again), world.rows):
                     continue
-                if not self._steady(case, again):
+                if not same_rows and not self._steady(case, again):
                     return
-            if not self._steady(case, answer):
+            if not self._steady(case, answer, ordered=same_rows):
+                if same_rows:
+                    ordered = False
+                    continue
                 return
             relation, telling = self._telling(case, world, answer)
             written = answer.wrote and answer.left != again.left
@@ -328,10 +335,10 @@ class QueryJudge:
                 operation="query",
                 observed=answer.short,
                 expected=f"the same answer once rows hidden from its caller are {what}: "
-                f"{again.short}",
+                + (_other_order(again, answer) if same_rows else again.short),
                 before=telling,
-                note=f"the answer changes when only rows that are hidden from its caller are "
-                f"{what}",
+                note=f"the {'order of the ' if same_rows else ''}answer changes when only rows "
+                f"that are hidden from its caller are {what}",
             )
             return
 
@@ -356,8 +363,15 @@ class QueryJudge:
                 return True
         return False
 
-    def _steady(self, case: Case, answer: Answer) -> bool:
-        return steady(self.stage, case.caller, case.perform, answer, unordered=case.unordered)
+    def _steady(self, case: Case, answer: Answer, *, ordered: bool = False) -> bool:
+        return steady(
+            self.stage,
+            case.caller,
+            case.perform,
+            answer,
+            unordered=case.unordered,
+            ordered=ordered,
+        )
 
     def _telling(
         self, case: Case, world: Elsewhere, answer: Answer
@@ -445,6 +459,18 @@ def _violation(
         expected="nothing of rows that are hidden from its caller",
         before=tuple(rows),
     )
+
+
+def _other_order(there: Answer, here: Answer) -> str:
+    """Where the order of two answers with the same rows parts."""
+    pairs = zip(there.outcome.rows, here.outcome.rows, strict=True)
+    position, row, other = next((n, a, b) for n, (a, b) in enumerate(pairs, 1) if a != b)
+    return f"row {position} is {_short(row)} there, and {_short(other)} here"
+
+
+def _short(row: RawRow) -> str:
+    text = ", ".join("NULL" if v is None else v.decode(errors="replace") for v in row)
+    return f"({text if len(text) <= 60 else text[:59] + '…'})"
 
 
 def _count(rows: Sequence[RowFacts], relation: RelationName) -> str:

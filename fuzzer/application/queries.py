@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from tenantfuzz.application.declared import declared_queries
+from tenantfuzz.application.sending import NOTHING, Instead, Sent
 from tenantfuzz.policies.model import Model, OwnershipKind
 from tenantfuzz.policies.principals import Principal
 from tenantfuzz.policies.queries import Actor, ApplicationQuery
@@ -58,9 +59,19 @@ class Function(Protocol):
         ...
 
     def call(
-        self, stage: Stage, caller: Principal, actor: Principal, arguments: Arguments
+        self,
+        stage: Stage,
+        caller: Principal,
+        actor: Principal,
+        arguments: Arguments,
+        instead: Instead = NOTHING,
     ) -> Outcome:
-        """Calls it on behalf of ``caller``, in the identity ``actor``, and keeps what it did."""
+        """Calls it on behalf of ``caller``, in the identity ``actor``, and keeps what it did.
+        ``instead`` has statements that are run in place of its own."""
+        ...
+
+    def sent(self) -> tuple[Sent, ...]:
+        """The statements of its last call, as far as they are known."""
         ...
 
 

@@ -307,7 +307,7 @@ def _alike(case: Case, one: Outcome, other: Outcome) -> bool:
     if one is other:
         return True
     answers = (Answer(o, Counter(), wrote=False) for o in (one, other))
-    return agree(*answers, unordered=case.unordered)
+    return agree(*answers, unordered=case.unordered, ordered=case.ordered)
 
 
 def call(query: LiveQuery, arguments: Arguments, sql: str) -> Step:

@@ -17,7 +17,7 @@ ECHO = """
 import json, sys
 for line in sys.stdin:
     question = json.loads(line)
-    print(json.dumps({"rows": [question]}), flush=True)
+    print(json.dumps({"id": question["id"], "rows": [question]}), flush=True)
 """
 Start = Callable[..., AdapterProcess]
 
@@ -62,13 +62,13 @@ def is_gone(process: int) -> bool:
 
 def test_it_is_asked_again_and_again(start: Start) -> None:
     process = start(ECHO)
-    assert process.ask({"op": "list"}) == {"rows": [{"id": 1, "op": "list"}]}
-    assert process.ask({"op": "é"}) == {"rows": [{"id": 2, "op": "é"}]}
+    assert process.ask({"op": "list"})["rows"] == [{"id": 1, "op": "list"}]
+    assert process.ask({"op": "é"})["rows"] == [{"id": 2, "op": "é"}]
 
 
 def test_questions_and_answers_may_be_long(start: Start) -> None:
     text = "x" * 3_000_000
-    assert start(ECHO).ask({"text": text}) == {"rows": [{"id": 1, "text": text}]}
+    assert start(ECHO).ask({"text": text})["rows"] == [{"id": 1, "text": text}]
 
 
 def test_its_folder(start: Start, tmp_path: Path) -> None:
@@ -97,17 +97,41 @@ def test_what_no_adapter_may_do(start: Start, answer: str, words: str) -> None:
 
 
 def test_what_it_says_unasked_is_a_fault(start: Start) -> None:
-    # In one piece: what comes only after the next question cannot be told from its answer.
-    both = 'sys.stdout.write(\'{"rows": []}\\n{"rows": [1]}\\n\'); sys.stdout.flush()'
-    process = start(answering(both))
-    assert process.ask({}) == {"rows": []}
-    with pytest.raises(FaultError, match="something that nobody asked for"):
+    both = "n = json.loads(line)['id']; print(json.dumps({'id': n})); print(json.dumps({'id': 7}))"
+    process = start("import json\n" + answering(both))
+    assert process.ask({}) == {"id": 1}
+    with pytest.raises(FaultError, match=r"nobody asked for|out of order: question 7"):
         process.ask({})
+
+
+NAMELESS = """
+import json, sys
+for line in sys.stdin:
+    question = json.loads(line)
+    answer = {"calls": []} if question["op"] == "list" else {"rows": [question["n"]]}
+    if question.get("n") == 2:  # and once more, when somebody else is asking already
+        print(json.dumps(answer), flush=True)
+        sys.stdin.readline()
+    print(json.dumps(answer), flush=True)
+"""
+
+
+def test_answers_without_an_id_are_told_apart(start: Start) -> None:
+    process = start(NAMELESS)
+    for n in (0, 1, 3):
+        assert process.ask({"op": "call", "n": n}) == {"rows": [n]}
+
+
+def test_a_late_answer_without_an_id_is_not_taken_for_another(start: Start) -> None:
+    process = start(NAMELESS)
+    assert process.ask({"op": "call", "n": 1}) == {"rows": [1]}
+    with pytest.raises(FaultError, match="one answer too many"):
+        process.ask({"op": "call", "n": 2})
 
 
 def test_it_may_greet_before_its_first_answer(start: Start) -> None:
     process = start("print('hello\\n', flush=True)\n" + ECHO)
-    assert process.ask({"op": "list"}) == {"rows": [{"id": 1, "op": "list"}]}
+    assert process.ask({"op": "list"})["rows"] == [{"id": 1, "op": "list"}]
 
 
 def test_later_it_may_not_talk(start: Start) -> None:
@@ -124,9 +148,9 @@ def test_one_that_ended_before_it_was_asked(start: Start) -> None:
 
 
 def test_a_flood_on_stderr_holds_nothing_up(start: Start) -> None:
-    flood = "sys.stderr.write('x' * 2_000_000); print('{\"rows\": []}')"
-    process = start(answering(flood))
-    assert [process.ask({}) for _ in range(3)] == [{"rows": []}] * 3
+    flood = "sys.stderr.write('x' * 2_000_000); print(json.dumps({'id': json.loads(line)['id']}))"
+    process = start("import json\n" + answering(flood))
+    assert [process.ask({})["id"] for _ in range(3)] == [1, 2, 3]
 
 
 def test_no_password_is_shown(start: Start) -> None:

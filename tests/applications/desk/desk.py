@@ -268,9 +268,69 @@ def tolerant(connection: Connection, caller: Caller, ticket_id: str) -> object:
     return None
 
 
-def by_hand(connection: Connection, caller: Caller) -> object:
+# Transactions of one's own: by text, by the session, and undone
+
+
+def close_right(connection: Connection, caller: Caller, ticket_id: str) -> object:
+    connection.execute("BEGIN")
+    done = connection.execute(
+        "UPDATE tickets SET subject = 'closed' WHERE id = %s AND org_id = %s RETURNING id",
+        (ticket_id, caller.tenant),
+    ).fetchall()
     connection.execute("COMMIT")
-    return caller.tenant
+    return done
+
+
+def close_wrong(connection: Connection, caller: Caller, ticket_id: str) -> object:
+    connection.execute("BEGIN; SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    done = connection.execute(
+        "UPDATE tickets SET subject = 'closed' WHERE id = %s RETURNING id", (ticket_id,)
+    ).fetchall()
+    connection.execute("COMMIT")
+    return done
+
+
+def reopen_right(session: Session, caller: Caller, ticket_id: str) -> object:
+    with session.begin():
+        change = update(Ticket).where(Ticket.id == ticket_id, Ticket.org_id == caller.tenant)
+        session.execute(change.values(subject="open"))
+    return None
+
+
+def reopen_wrong(session: Session, caller: Caller, ticket_id: str) -> object:
+    with session.begin():
+        session.execute(update(Ticket).where(Ticket.id == ticket_id).values(subject="open"))
+    return None
+
+
+def undo(connection: Connection, caller: Caller, ticket_id: str) -> object:
+    """What is undone has changed nothing, and an order to end comes in several forms."""
+    connection.execute("START TRANSACTION")
+    connection.execute("UPDATE tickets SET subject = 'gone' WHERE id = %s", (ticket_id,))
+    connection.execute("/* never mind */ ROLLBACK;")
+    query = "SELECT id FROM tickets WHERE org_id = %s"
+    found = connection.execute(query, (caller.tenant,)).fetchall()
+    connection.execute("END")
+    return found
+
+
+# An order that others' rows decide
+
+
+def busiest_right(connection: Connection, caller: Caller) -> object:
+    query = """
+        SELECT q.name FROM queues q WHERE q.org_id = %s ORDER BY
+          (SELECT count(*) FROM tickets t WHERE t.org_id = q.org_id AND t.queue_id = q.id), q.id
+    """
+    return [name for (name,) in connection.execute(query, (caller.tenant,))]
+
+
+def busiest_wrong(connection: Connection, caller: Caller) -> object:
+    query = """
+        SELECT q.name FROM queues q WHERE q.org_id = %s ORDER BY
+          (SELECT count(*) FROM tickets t WHERE t.subject < q.name), q.id DESC
+    """
+    return [name for (name,) in connection.execute(query, (caller.tenant,))]
 
 
 # Scoping layers: what makes any query one of the caller's organisation
