@@ -1,7 +1,6 @@
 """A campaign: a budgeted run of phases over a target, as one stream of events."""
 
 import random
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -49,24 +48,19 @@ from tenantfuzz.shrinking import Shrinker
 from tenantfuzz.snapshot_reading import read_snapshot
 from tenantfuzz.strategies.influence import influential_relations
 from tenantfuzz.strategies.plan import Plan
-from tenantfuzz.strategies.spares import with_spares
-from tenantfuzz.strategies.worlds import designed_worlds
+from tenantfuzz.sweep import Sweep, follow, ordinary
 from tenantfuzz.target import Target
 from tenantfuzz.trial import Trial
 
-_TENANT_IN_NOTE = re.compile(r"(?<=its membership) of tenant .*?(?= is not in force)")
-_SWEEP_WORLDS = 3
 _SHRINK_SECONDS = 5.0
 _PROGRESS_EVERY = 0.2
 _FUZZED_RELATIONS = 5
 _FUZZED_PRINCIPALS = 8
 _ASKED = 12  # queries by each principal of an example
-_ASKED_IN_SWEEP = 24
 _THOROUGH = 0.25  # share of examples that try the costly shapes
 _WRITE_EVERY = 3  # examples
 _FOLLOW_EVERY = 9  # examples
 _FOLLOWED = 3  # lawful writes that a chain goes on from
-_FOLLOWED_IN_SWEEP = 2
 _FRESH_EVERY = 6  # examples; each fresh connection loads the world once more
 
 
@@ -145,6 +139,7 @@ class _Campaign:
         self.examples = 0
         self.play = ApplicationPlay(prepared, self.registry, self.counters, only=options.only)
         self.only = self.ledger.only = self._only(options.only)
+        self.sweep = Sweep(prepared, self.loader, self.play, seed=self.seed)
         self._last_progress = 0.0
         self._shrunk: set[str] = set()
         self.selection: Selection | None = None
@@ -217,7 +212,9 @@ class _Campaign:
         if "replay" in self.options.phases:
             yield from self._phase("replay", self._replay(), None)
         if "sweep" in self.options.phases:
-            yield from self._phase("sweep", self._sweep(plan), None)
+            yield from self._phase(
+                "sweep", self._found(self.sweep.run(self._rig(plan)), "sweep"), None
+            )
         budgeted = self.options.seconds is not None or self.options.max_examples is not None
         made = self.selection
         sampling = made is not None and made.sample is not None and not made.changed
@@ -284,20 +281,18 @@ class _Campaign:
             examples=self.examples,
         )
 
-    def _breathe(self, phase: str) -> Iterator[Event]:
-        """A progress event, unless there was one a moment ago."""
-        if monotonic() - self._last_progress >= _PROGRESS_EVERY:
-            yield self._progress(phase)
-
     def _warn(self, code: str, message: str, relation: str | None = None) -> WarningRaised:
         warning = Warning(code, message, relation)
         self.warnings.append(warning)
         return WarningRaised(warning)
 
-    def _found(self, findings: Iterator[Finding]) -> Iterator[Event]:
+    def _found(self, findings: Iterator[Finding | None], phase: str) -> Iterator[Event]:
         """Turns findings into events; a progress event now and then lets the console breathe."""
         for finding in findings:
-            yield FindingFound(finding, monotonic() - self.begun)
+            if finding is not None:
+                yield FindingFound(finding, monotonic() - self.begun)
+            elif monotonic() - self._last_progress >= _PROGRESS_EVERY:
+                yield self._progress(phase)
 
     # Phases
 
@@ -327,66 +322,15 @@ class _Campaign:
             platform=self.prepared.platform,
         )
 
-    def _sweep(self, plan: Plan) -> Iterator[Event]:
-        begun = monotonic()
-        worlds = [
-            with_spares(plan, world)
-            for world in designed_worlds(plan, seed=self.seed, count=_SWEEP_WORLDS)
-        ]
-        self.counters.generation += monotonic() - begun
-        rig = self._rig(plan)
-        for number, world in enumerate(worlds):
-            yield from self._sweep_world(rig, world, number)
-
-    def _sweep_world(self, rig: Rig, world: World, number: int) -> Iterator[Event]:
-        with self.prepared.stage(self.loader) as stage:
-            stage.open(world)
-            scene = Round(rig, stage, world, salt=number, thorough=number == 0)
-            ordinary = [p for p in scene.principals if p.freshness is Freshness.ANY]
-            chosen = one_of_each(ordinary, most=2 if number == 0 else 1)
-            fresh = [p for p in scene.principals if p.freshness is not Freshness.ANY]
-            for principal in chosen:
-                yield from self._found(scene.read(principal, scene.relations()))
-                if number == 1:
-                    source = random.Random(f"{self.seed}/{principal.kind}")
-                    yield from self._found(scene.ask(principal, source, count=_ASKED_IN_SWEEP))
-                yield from self._breathe("sweep")
-            yield from self._found(scene.cut())
-            for principal in chosen:
-                yield from self._found(scene.write(principal, scene.relations()))
-                yield from self._breathe("sweep")
-            if number == 1:
-                for principal in _one_of_each_kind(ordinary):
-                    yield from self._found(self._follow(scene, principal, _FOLLOWED_IN_SWEEP))
-                    yield from self._breathe("sweep")
-            yield from self._found(self.play.sweep(stage, scene, chosen))
-            stage.close()
-        yield from self._fresh(rig, world, one_of_each(fresh, most=1), number)
-
-    def _fresh(
-        self, rig: Rig, world: World, principals: Sequence[Principal], number: int
-    ) -> Iterator[Event]:
-        """Principals that each need a connection of their own, on a world that is committed."""
-        if not principals:
-            return
-        with self.prepared.committed(world, self.loader) as database:
-            for principal in principals:
-                with self.prepared.stage(self.loader, database=database) as stage:
-                    stage.begin(after=principal)
-                    scene = Round(rig, stage, world, salt=number)
-                    yield from self._found(scene.read(principal, scene.relations()))
-                    yield from self._found(scene.cut())
-                    if number != 1:
-                        yield from self._found(scene.write(principal, scene.relations()))
-                    stage.close()
-                yield from self._breathe("sweep")
-
     def _fuzz(self, plan: Plan) -> Iterator[Event]:
         rig = self._rig(plan)
         fairness = Fairness()
         seconds = self.options.seconds
         deadline = monotonic() + seconds if seconds is not None else None
         with self.prepared.stage(self.loader) as stage:
+
+            def found(findings: Iterator[Finding | None]) -> Iterator[Event]:
+                return self._found(findings, "fuzz")
 
             def example(world: World, source: random.Random) -> Iterator[Event]:
                 self.examples += 1
@@ -396,24 +340,25 @@ class _Campaign:
                 writing = self.examples % _WRITE_EVERY == 1
                 salt = source.randrange(1, 40)
                 scene = Round(rig, stage, world, salt=salt, thorough=thorough)
-                ordinary = tuple(p for p in scene.principals if p.freshness is Freshness.ANY)
-                chosen = fairness.principals(ordinary, _FUZZED_PRINCIPALS, source)
+                able = tuple(ordinary(scene))
+                chosen = fairness.principals(able, _FUZZED_PRINCIPALS, source)
                 names = scene.relations()
                 for principal in chosen:
-                    yield from self._found(scene.read(principal, names))
-                    yield from self._found(scene.ask(principal, source, count=_ASKED))
+                    yield from found(scene.read(principal, names))
+                    yield from found(scene.ask(principal, source, count=_ASKED))
                     if writing:
                         some = fairness.relations(names, _FUZZED_RELATIONS, source)
-                        yield from self._found(scene.write(principal, some))
-                yield from self._found(scene.cut())
+                        yield from found(scene.write(principal, some))
+                yield from found(scene.cut())
                 if writing and self.examples % _FOLLOW_EVERY == 1:
-                    yield from self._found(self._follow(scene, source.choice(chosen), _FOLLOWED))
-                yield from self._found(self.play.fuzz(stage, scene, chosen, source))
+                    yield from found(follow(scene, source.choice(chosen), most=_FOLLOWED))
+                yield from found(self.play.fuzz(stage, scene, chosen, source))
                 stage.close()
                 special = [p for p in scene.principals if p.freshness is not Freshness.ANY]
                 if special and self.examples % _FRESH_EVERY == 0:
                     chosen = [source.choice(special)]
-                    yield from self._fresh(rig, world, chosen, source.randrange(2, 40))
+                    number = source.randrange(2, 40)
+                    yield from found(self.sweep.fresh(rig, world, chosen, number))
 
             yield from fuzz(
                 plan,
@@ -424,13 +369,6 @@ class _Campaign:
                 spend=self._spend,
             )
             yield self._progress("fuzz")
-
-    def _follow(self, scene: Round, principal: Principal, most: int) -> Iterator[Finding]:
-        """Chains of three: two writes, then a read."""
-        plan = scene.rig.plan
-        matter = scene.rig.influential | plan.shadowable | plan.stirring
-        names = [n for n in scene.relations() if n in matter]
-        return scene.follow(principal, names, most=most)
 
     def _spend(self, seconds: float) -> None:
         self.counters.generation += seconds
@@ -560,25 +498,3 @@ class _Campaign:
             },
             selection=self.selection,
         )
-
-
-def _one_of_each_kind(principals: Sequence[Principal]) -> list[Principal]:
-    """The first user of each kind."""
-    first: dict[str, Principal] = {}
-    for principal in principals:
-        if principal.user is not None:
-            first.setdefault(principal.kind, principal)
-    return list(first.values())
-
-
-def one_of_each(principals: Sequence[Principal], *, most: int) -> list[Principal]:
-    """The first few principals of each kind and note, in their order: the same kind acts the same
-    way in every tenant of a mirrored world."""
-    counts: dict[tuple[str, str], int] = {}
-    chosen: list[Principal] = []
-    for principal in principals:
-        sort = (principal.kind, _TENANT_IN_NOTE.sub("", principal.note))
-        counts[sort] = counts.get(sort, 0) + 1
-        if counts[sort] <= most:
-            chosen.append(principal)
-    return chosen

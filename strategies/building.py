@@ -58,7 +58,7 @@ class Builder:
         self.active = {} if standing is None else standing.active
         self.failures: dict[RelationName, str] = {}
         self._canaries = Canaries(number, () if standing is None else standing.canaries)
-        self.filler = Filler(self.plan, payload, self.stock.taken, self._canaries)
+        self.filler = Filler(self.plan, payload, self.stock.taken, self._canaries, number)
         self._sparse: set[RelationName] = set()
         self._making: list[RelationName] = []
         self._later: list[_Later] = []
@@ -168,8 +168,7 @@ class Builder:
 
     def _steered(self, name: RelationName, links: Sequence[Link], wish: Wish) -> Values:
         """The given columns with those references that this row would rather have."""
-        turns = self.filler.turns.get(name, 0)
-        rather = self.plan.preferred(name, wish.value, turns, wish.ordinal or 0)
+        rather = self.filler.preferred(name, wish.value, wish.ordinal or 0)
         single = {k.key.columns[0] for k in links if len(k.key.columns) == 1}
         steer = {c: v for c, v in rather.items() if c in single and c not in wish.fixed}
         return {**wish.fixed, **steer} if steer else {}

@@ -38,12 +38,17 @@ class Wish:
 class Filler:
     """Solves rows so that their unique keys are not among those ``taken``.
 
-    ``payload`` chooses values that decide nothing; ``turns`` rotates, for each relation, the
-    values that decide verdicts.
+    ``payload`` chooses values that decide nothing. Values that decide verdicts are each shown
+    alone; those of relations with a number in ``turns``, and in a ``crowded`` world all beyond,
+    follow from ``chance``.
     """
 
-    def __init__(self, plan: Plan, payload: Pick, taken: TakenKeys, canaries: Canaries) -> None:
+    def __init__(
+        self, plan: Plan, payload: Pick, taken: TakenKeys, canaries: Canaries, chance: int
+    ) -> None:
         self.turns: dict[RelationName, int] = {}
+        self.crowded = False
+        self._chance = chance
         self._plan = plan
         self._payload = payload
         self._taken = taken
@@ -78,6 +83,13 @@ class Filler:
                 self._promises.add(promised)
                 return ordinal, key
         raise Unsolvable("all keys that could be made for it are taken")
+
+    def preferred(self, name: RelationName, turn: int, ordinal: int) -> dict[str, str | None]:
+        """What a row with this turn would rather have, by column."""
+        rotation, chance = self.turns.get(name, 0), None
+        if rotation or (self.crowded and turn >= self._plan.variety(name)):
+            chance = f"{self._chance}/{rotation}"
+        return self._plan.preferred(name, turn, ordinal, chance=chance)
 
     def _next_ordinal(self, name: RelationName) -> int:
         ordinal = self._ordinals.get(name, 0)
@@ -128,8 +140,7 @@ class Filler:
     ) -> dict[str, str | None]:
         """All values of a row: with those that its turn prefers, or, if that cannot be, without."""
         name = relation.name
-        rotation = self.turns.get(name, 0)
-        preferred = {**self._plan.preferred(name, turn, rotation, ordinal), **fixed}
+        preferred = {**self.preferred(name, turn, ordinal), **fixed}
         overrides = self._plan.values.get(name, {})
         shift = self._plan.variants.get(name, 0) + self._shift
         pick = ShiftedPick(self._payload, shift) if shift else self._payload
@@ -144,6 +155,7 @@ class Filler:
                 canary=canary,
                 overrides=overrides,
                 dictionary=self._plan.dictionary,
+                plain=self._plan.cycling.get(name, ()),
             )
             row = {**solved, **given}
             self._require(relation, row, given)

@@ -1,5 +1,6 @@
 """A plan: all that is decided about populating a schema before any world is drawn."""
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -86,24 +87,22 @@ class Plan:
     stirring: frozenset[RelationName] = frozenset()
 
     def preferred(
-        self, name: RelationName, turn: int, rotation: int, ordinal: int
+        self, name: RelationName, turn: int, ordinal: int, *, chance: str | None = None
     ) -> dict[str, str | None]:
         """Values that a row with this ``turn`` would rather have, by column.
 
-        Columns that decide verdicts run through their values: without a ``rotation`` each alone,
-        the others as they ordinarily are; else mixed. Rows of a partitioned table run through its
-        leaves. Configured values win; those of unique columns follow the ``ordinal``. After a
-        refusal every other variant does without the first.
+        Columns that decide verdicts run through their values, each alone; where a ``chance`` is
+        given, a few of them have values that follow from it and the turn. The others are as they
+        ordinarily are. Rows of a partitioned table run through its leaves. Configured values win;
+        those of unique columns follow the ``ordinal``. After a refusal every other variant does
+        without the deciding values.
         """
         values: dict[str, str | None] = {}
         cycling = self.cycling.get(name, {})
         if self.variants.get(name, 0) % 2:
             pass
-        elif rotation:
-            for place, (column, options) in enumerate(cycling.items(), start=1):
-                at = (turn * place + rotation * (place + 1)) % (len(options) + 1)
-                if at:
-                    values[column] = options[at - 1]
+        elif chance is not None:
+            values |= _by_chance(cycling, f"{chance}/{name}/{turn}")
         elif singles := singles_of(cycling):
             at = turn % (len(singles) + 1)
             if at:
@@ -116,9 +115,38 @@ class Plan:
             values[column] = given[(ordinal if unique else turn) % len(given)]
         return values
 
+    def decided(self, name: RelationName) -> bool:
+        """Whether values of its rows decide verdicts, or those of rows that they point at."""
+        memberships = self.model.memberships.relation if self.model.memberships else None
+        people = {self.model.tenants, self.model.users, memberships}
+        seen, stack = {name}, [name]
+        while stack:
+            at = stack.pop()
+            if self.cycling.get(at):
+                return True
+            parents = {link.key.target for link in self.links.get(at, ())} - seen - people
+            stack += parents
+            seen |= parents
+        return False
+
+    def pairs(self, name: RelationName) -> int:
+        """How many rows it takes to show each value of the deciding columns in rows that point at
+        one with each value of its own."""
+        parents = {link.key.target for link in self.links.get(name, ())}
+        return self.variety(name) * max([1, *(self.variety(p) for p in parents if p != name)])
+
     def variety(self, name: RelationName) -> int:
         """How many rows it takes to show each value of the deciding columns, and the ordinary."""
         return 1 + len(singles_of(self.cycling.get(name, {})))
+
+
+def _by_chance(cycling: Mapping[str, tuple[str, ...]], chance: str) -> dict[str, str | None]:
+    """Up to two deciding columns with one of their values each."""
+    if not cycling:
+        return {}
+    source = random.Random(chance)
+    columns = source.sample(sorted(cycling), min(source.choice((0, 1, 1, 2)), len(cycling)))
+    return {column: source.choice(cycling[column]) for column in columns}
 
 
 def singles_of(cycling: Mapping[str, tuple[str, ...]]) -> list[tuple[str, str]]:

@@ -20,6 +20,7 @@ from tenantfuzz.strategies.ordering import nullable
 
 _MOST_USERS = 4  # rows of one relation and tenant that are made for its users, at most
 _MOST_VALUES = 8  # that are made for the values of deciding columns
+_MOST_PAIRS = 48  # that are made for pairs of deciding values
 _MOST_LEAVES = 6  # that are made for partitions
 
 
@@ -31,6 +32,8 @@ class Shape:
     for every tenant and kind of membership, else one for every tenant. ``rows`` is the number of
     rows by relation and tenant; from 2 on there are more where they show something: one for each
     user, value of a deciding column, or partition. ``null_owner`` adds rows whose owner is NULL.
+    With a ``crowd`` each deciding value of a row meets each of the rows that it points at, and
+    that many rows more have such values by chance; 0 for a world without that.
     """
 
     tenants: int = 3
@@ -44,6 +47,7 @@ class Shape:
     mixed: bool = False  # users of different kinds in two tenants
     shared: int = 2
     private: int = 1
+    crowd: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,7 @@ class Populator:
         makers[self._model.users] = self._make_users
         for name in self._plan.order:
             decision = self._decide(name)
-            builder.filler.turns[name] = decision.value
+            builder.filler.turns[name] = 0 if self._shape.crowd else decision.value
             make = makers.get(name)
             if make is not None:
                 make(name)
@@ -178,7 +182,7 @@ class Populator:
         for at, tenant in enumerate(self._tenants):
             fixed = {str(self._model.tenant_key): tenant}
             # The first two are as tenants ordinarily are: between them leaks must show.
-            value = max(0, at - 1)
+            value = at if self._builder.filler.turns.get(name) else max(0, at - 1)
             self._builder.make(name, Wish(tenant, 0, 0, value, fixed, self._tenant_ordinals[at]))
 
     def _make_users(self, name: RelationName) -> None:
@@ -301,11 +305,13 @@ class Populator:
                 fixed[str(ownership.column)] = tenant
             promised = builder.reserved(name, tenant)
             for at in range(max(self._count(name, tenant) + decision.more, len(promised))):
-                turn = at + decision.parent
-                wish = Wish(tenant, at, turn, at, fixed)
+                turn, value = at + decision.parent, at
+                if at < self._paired(name):
+                    turn, value = divmod(at, self._plan.variety(name))
+                wish = Wish(tenant, at, turn, value, fixed)
                 if at < len(promised):
                     ordinal, key = promised[at]
-                    wish = Wish(tenant, at, turn, at, {**key, **fixed}, ordinal)
+                    wish = Wish(tenant, at, turn, value, {**key, **fixed}, ordinal)
                 if builder.make(name, wish) is None and at >= len(promised):
                     break
         if self._shape.null_owner:
@@ -324,6 +330,8 @@ class Populator:
         return dict.fromkeys(found, tenant) if tenant is not None else {}
 
     def _count(self, name: RelationName, tenant: str) -> int:
+        if self._shape.crowd and self._plan.decided(name):
+            return self._paired(name) + self._shape.crowd
         count = self._shape.rows
         if count < 2:
             return count
@@ -339,6 +347,12 @@ class Populator:
             count = max(count, min(members, _MOST_USERS))
         count = max(count, min(self._plan.variety(name), _MOST_VALUES))
         return max(count, min(len(self._plan.leaves.get(name, ())), _MOST_LEAVES))
+
+    def _paired(self, name: RelationName) -> int:
+        """The number of rows, the first ones, that pair deciding values with those of parents."""
+        if not self._shape.crowd or not self._plan.decided(name):
+            return 0
+        return min(self._plan.pairs(name), _MOST_PAIRS)
 
     def _make_without_owner(self, name: RelationName) -> None:
         """The edge row that belongs to nobody, where the schema lets there be one."""

@@ -165,6 +165,7 @@ def solve_row(
     canary: str,
     overrides: Mapping[str, Sequence[str]] = {},
     dictionary: Dictionary | None = None,
+    plain: Collection[str] = (),
     avoid: Taken = {},  # noqa: B006  (never changed)
 ) -> Row:
     """Input texts (None: NULL) for all columns that are not in ``fixed`` and not generated.
@@ -174,7 +175,8 @@ def solve_row(
     unique over the whole relation follow ``ordinal`` and are distinct for distinct ones; all
     others follow ``natural`` and ``pick`` and are equal for equal ones; ``canary`` (empty for
     none) goes into one column that can hold it. ``overrides`` maps columns (or ``table.column``)
-    to the values that they may take; ``avoid`` maps columns to the tuples that must not appear
+    to the values that they may take; ``plain`` columns take the first of theirs, whatever
+    ``pick`` says; ``avoid`` maps columns to the tuples that must not appear
     there. A column of an unknown type is left to its default.
     Raises Unsolvable.
     """
@@ -195,7 +197,8 @@ def solve_row(
         elif column.unknown is not None:
             row[name] = None
         elif column.options:
-            choice = pick(len(column.options) + column.free) - column.free
+            first = 0 if name in plain else pick(len(column.options) + column.free)
+            choice = first - column.free
             row[name] = column.natural(natural) if choice < 0 else column.options[choice]
         else:
             row[name] = column.natural(natural)

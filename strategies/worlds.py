@@ -29,12 +29,15 @@ __all__ = [
     "Unpopulated",
     "build_world",
     "candidate_row",
+    "crowded_world",
     "designed_worlds",
     "parents_of",
     "worlds",
 ]
 
 _SEEDS = 1 << 16
+_CROWD = 16  # rows of one relation and tenant
+_CROWDED_EVERY = 4
 _DRAWN = 32  # decisions of their own; relations beyond share them
 _DECISIONS = Decision.MORE * Decision.PARENTS * Decision.VALUES
 _BEYOND = 3000  # ordinals of candidate rows, beyond those of a world's own rows
@@ -51,6 +54,7 @@ def build_world(plan: Plan, pick: Pick, shape: Shape) -> World:
     # Seed 0 stands for the simplest payload, so that worlds shrink to plain values.
     payload: Pick = SeededPick(random.Random(seed)) if seed else SimplestPick()
     builder = Builder(plan, payload, number=seed)
+    builder.filler.crowded = shape.crowd > 0
     world = Populator(builder, shape, lambda name: decisions[places[name]]).world()
     return _with_hierarchy(plan, world)
 
@@ -88,6 +92,13 @@ def designed_worlds(plan: Plan, *, seed: int, count: int = 3) -> tuple[World, ..
     )
 
 
+def crowded_world(plan: Plan, *, seed: int, number: int = 0) -> World:
+    """A world of many rows, to be read: a leak may need one value in a row and another in the row
+    that it points at, or in that one's parent. Same plan, seed and number: same world."""
+    pick = SeededPick(random.Random(f"{seed}/crowd/{number}"))
+    return build_world(plan, pick, Shape(mixed=True, crowd=_CROWD))
+
+
 def worlds(plan: Plan) -> st.SearchStrategy[World]:
     """Worlds of two or three tenants that shrink toward two tenants and one row each."""
     return _worlds(plan)
@@ -96,7 +107,7 @@ def worlds(plan: Plan) -> st.SearchStrategy[World]:
 @st.composite
 def _worlds(draw: st.DrawFn, plan: Plan) -> World:
     pick = HypothesisPick(draw)
-    tenants, edges = 2 + pick(2), pick(1 << 6)
+    tenants, edges, crowded = 2 + pick(2), pick(1 << 6), pick(_CROWDED_EVERY) == 1
     shape = Shape(
         tenants=tenants,
         empty_tenant=bool(edges & 1),
@@ -107,6 +118,7 @@ def _worlds(draw: st.DrawFn, plan: Plan) -> World:
         null_owner=bool(edges & 16),
         mixed=bool(edges & 32),
         shared=1,
+        crowd=_CROWD if crowded else 0,
     )
     return build_world(plan, pick, shape)
 

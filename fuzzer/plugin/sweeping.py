@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from time import monotonic
 
 from tenantfuzz.application.playing import ApplicationPlay
-from tenantfuzz.campaign import one_of_each
 from tenantfuzz.coverage import Ledger
 from tenantfuzz.errors import ToolError
 from tenantfuzz.events import Event
@@ -24,7 +23,8 @@ from tenantfuzz.stage import Stage
 from tenantfuzz.strategies.influence import influential_relations
 from tenantfuzz.strategies.plan import Plan
 from tenantfuzz.strategies.spares import with_spares
-from tenantfuzz.strategies.worlds import designed_worlds
+from tenantfuzz.strategies.worlds import crowded_world, designed_worlds
+from tenantfuzz.sweep import one_of_each
 from tenantfuzz.trial import Trial
 
 SWEPT_WORLDS = 3
@@ -89,6 +89,7 @@ class Sweep:
             with_spares(self.plan, world)
             for world in designed_worlds(self.plan, seed=seed, count=SWEPT_WORLDS)
         ]
+        self._crowd = crowded_world(self.plan, seed=seed)
         counters.generation += monotonic() - begun
 
     def open(self) -> None:
@@ -102,7 +103,7 @@ class Sweep:
             raise
 
     def _open(self) -> None:
-        for number, world in enumerate(self._worlds):
+        for number, world in enumerate((*self._worlds, self._crowd)):
             database = self._closing.enter_context(self._prepared.committed(world, self.loader))
             standing = _Standing(world, number, database)
             self._standings.append(standing)
@@ -112,6 +113,8 @@ class Sweep:
                 everybody = scene.principals
             any_time = [p for p in everybody if p.freshness is Freshness.ANY]
             ordinary.principals = one_of_each(any_time, most=2 if number == 0 else 1)
+            if number == SWEPT_WORLDS:
+                continue  # many rows, to be read
             special = [p for p in everybody if p.freshness is not Freshness.ANY]
             standing.parties += [_Party([p], p) for p in one_of_each(special, most=1)]
 
@@ -135,6 +138,8 @@ class Sweep:
     def write(self, relation: RelationName, registry: Registry) -> None:
         """Every write on the relation by everybody, each undone, and what can be done after it."""
         for standing, party in self._parties():
+            if standing.number == SWEPT_WORLDS:
+                continue
             if party.after is not None and standing.number == 1:
                 continue  # identities that are not there act alike in every world
             with self._acting(standing, party, replace(self._rig, registry=registry)) as scene:

@@ -368,7 +368,7 @@ class TargetSession:
         return Account(
             seed=self.seed,
             checks=self.counters.checks,
-            worlds=SWEPT_WORLDS if self.checked else 0,
+            worlds=SWEPT_WORLDS + 1 if self.checked else 0,
             drawn=self.examples,
             generation=self.counters.generation,
             database=self._database + (prepared.clock.database if prepared else 0.0),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-from tenantfuzz.campaign import Options, _Campaign, one_of_each
+from tenantfuzz.campaign import Options, _Campaign
 from tenantfuzz.identity import identity_statements
 from tenantfuzz.policies.principals import Freshness, Principal
 from tenantfuzz.preparation import Prepared, prepare
@@ -20,6 +20,7 @@ from tenantfuzz.stage import Stage
 from tenantfuzz.strategies.spares import with_spares
 from tenantfuzz.strategies.worlds import designed_worlds
 from tenantfuzz.strategies.writes import writes
+from tenantfuzz.sweep import one_of_each
 from tenantfuzz.target import find_target
 
 TARGETS = Path(__file__).parents[2] / "corpus" / "targets"

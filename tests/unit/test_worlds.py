@@ -38,6 +38,7 @@ from tenantfuzz.strategies.worlds import (
     Unpopulated,
     build_world,
     candidate_row,
+    crowded_world,
     designed_worlds,
     parents_of,
     worlds,
@@ -493,6 +494,41 @@ def test_the_first_two_tenants_and_all_users_are_ordinary_in_the_first_world() -
     assert states[2:] == ["banned", "deleted"]
     assert {"banned", "deleted"}.isdisjoint(values(rows(first, USERS), "state"))
     assert {"banned", "deleted"} & set(values(rows(mixed, USERS), "state"))
+
+
+def test_in_a_crowd_every_deciding_value_meets_each_of_the_row_that_it_points_at() -> None:
+    x = name("x")
+    state = Policy("p", "all", True, (), "state IN ('new', 'old')", None)
+    relation = table(x, columns(id=INT, task=INT, state=TEXT), to(TASKS, "task"), policies=(state,))
+    plan = plan_with(
+        relation, x=Ownership(OwnershipKind.VIA, ways=(Way(("task",), TASKS, ("id",)),))
+    )
+    for seed in range(3):
+        crowd = crowded_world(plan, seed=seed)
+        assert crowd == crowded_world(plan, seed=seed)
+        for tenant in crowd.tenants[:2]:
+            shown = {r.values["id"]: r.values["shown"] for r in rows(crowd, TASKS, tenant)}
+            met = {(r.values["state"], shown[r.values["task"]]) for r in rows(crowd, x, tenant)}
+            words = {(s, w) for s, w in met if s in ("new", "old") and w in ("team", "world")}
+            assert len(words) == 4
+            assert any(s in ("new", "old") and w not in ("team", "world") for s, w in met)
+            assert any(s not in ("new", "old") and w in ("team", "world") for s, w in met)
+    assert crowded_world(plan, seed=1) != crowded_world(plan, seed=2)
+
+
+def test_drawn_worlds_leave_deciding_columns_alone_but_for_a_few() -> None:
+    x = name("x")
+    words = [f"c{at} = 'odd'" for at in range(6)]
+    own = columns(id=INT, org=UUID, **{f"c{at}": TEXT for at in range(6)})
+    relation = table(
+        x, own, to(ORGS, "org"), policies=(Policy("p", "all", True, (), " AND ".join(words), None),)
+    )
+    plan = plan_with(relation, x=Ownership(OwnershipKind.COLUMN, "org"))
+    seen: set[int] = set()
+    for seed in range(20):
+        made = rows(build_world(plan, SeededPick(random.Random(seed)), Shape(rows=4)), x)
+        seen |= {sum(r.values[f"c{at}"] == "odd" for at in range(6)) for r in made}
+    assert seen == {0, 1, 2}
 
 
 def test_where_nobody_can_have_two_rows_the_outsider_has_none() -> None:
