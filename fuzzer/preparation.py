@@ -21,6 +21,7 @@ from tenantfuzz.live.restoration import LostKey
 from tenantfuzz.loading.loader import load_sources, schema_hash
 from tenantfuzz.loading.sources import SourceFile, find_sources
 from tenantfuzz.loading_worlds import WorldLoader
+from tenantfuzz.patience import SECONDS
 from tenantfuzz.policies.configuration import Attacker, Configuration, ConfigurationError
 from tenantfuzz.policies.inferring.marks import preset_in_catalog
 from tenantfuzz.policies.model import Model, Ownership, OwnershipKind
@@ -33,6 +34,7 @@ from tenantfuzz.strategies.dictionary import Dictionary, build_dictionary
 from tenantfuzz.target import Target, resolve_reference
 from tenantfuzz.wire import Clock, Wire
 
+_LOADING_SECONDS = 900.0  # for one statement of the target's own files
 _MOST_EXISTING = 200  # rows that a migration inserted, by relation: more are reference data
 
 
@@ -108,12 +110,11 @@ def is_deferrable(catalog: Catalog) -> bool:
     )
 
 
-def connect(server: Server, database: str) -> psycopg.Connection[Any]:
-    """A connection of the trusted role, in autocommit: transactions are the caller's business."""
+def connect(server: Server, database: str, *, patience: float = SECONDS) -> psycopg.Connection[Any]:
+    """A connection of the trusted role, in autocommit: transactions are the caller's business.
+    ``patience`` is how many seconds one answer may take."""
     try:
-        return LentConnection.connect(
-            server.conninfo(database), autocommit=True, prepare_threshold=None
-        )
+        return LentConnection.open(server.conninfo(database), patience=patience)
     except psycopg.OperationalError as error:
         raise ToolError(
             f"cannot connect to the scratch database {database}: {str(error).strip()}",
@@ -187,20 +188,21 @@ def _scratch(
                 loaded = _run(target, server, database, content, preset)
             yield server, database, loaded
         finally:
-            for name in (database, _pristine(database)):
-                drop(server, name)
+            if drop(server, database):
+                drop(server, _pristine(database))
 
 
 def _pristine(database: str) -> str:
     return f"{database}_p"
 
 
-def drop(server: Server, database: str) -> None:
-    """Removes a scratch database, if the server is still there to do it."""
+def drop(server: Server, database: str) -> bool:
+    """Removes a scratch database, if the server is still there to do it; returns whether it was."""
     try:
         server.drop_database(database)
     except (ToolError, psycopg.Error):
-        return  # the server is gone, and an embedded one takes its databases along
+        return False  # the server is gone, and an embedded one takes its databases along
+    return True
 
 
 def _resolved(target: Target, server: Server, database: str, loaded: "_Loaded") -> Prepared:
@@ -263,7 +265,7 @@ def _run(
     target: Target, server: Server, database: str, sources: list[SourceFile], preset: Preset | None
 ) -> _Loaded:
     """Runs the preset and the target's files on the scratch database."""
-    with connect(server, database) as connection:
+    with connect(server, database, patience=_LOADING_SECONDS) as connection:
         if preset is not None and preset.sql:
             connection.execute(preset.sql.encode())
         platform = read_catalog(connection) if preset is not None else None

@@ -12,6 +12,7 @@ import psycopg
 from psycopg import pq
 from psycopg.pq import abc as pq_abc
 
+from tenantfuzz.patience import SECONDS, await_input, await_readable, await_sending
 from tenantfuzz.results import Outcome, RawRow, read_result
 from tenantfuzz.strategies.scripting import HEAD
 
@@ -38,7 +39,7 @@ def statements_of(script: str) -> Iterator[tuple[str, str]]:
         yield statement.rstrip().rstrip(";"), data
 
 
-def run_script(pg: pq_abc.PGconn, script: str) -> Outcome:
+def run_script(pg: pq_abc.PGconn, script: str, *, patience: float = SECONDS) -> Outcome:
     """Runs a script on a connection that is in no pipeline.
 
     Returns the outcome of the first statement that fails; else of the last one that gave rows, or
@@ -47,7 +48,7 @@ def run_script(pg: pq_abc.PGconn, script: str) -> Outcome:
     """
     last: Outcome | None = None
     for statement, data in statements_of(script):
-        outcome = _run(pg, statement, data)
+        outcome = _run(pg, statement, data, patience)
         if outcome.failure is not None:
             return outcome
         gives = outcome.result is not None and outcome.result.nfields > 0
@@ -56,16 +57,16 @@ def run_script(pg: pq_abc.PGconn, script: str) -> Outcome:
     return last if last is not None else Outcome("", [], None)
 
 
-def _run(pg: pq_abc.PGconn, statement: str, data: str) -> Outcome:
+def _run(pg: pq_abc.PGconn, statement: str, data: str, patience: float) -> Outcome:
     pg.send_query(statement.encode())
+    await_sending(pg, patience)
     outcome: Outcome | None = None
     rows: list[RawRow] = []
-    while (result := pg.get_result()) is not None:
+    while (result := _next(pg, patience)) is not None:
         if result.status == pq.ExecStatus.COPY_IN:
-            pg.put_copy_data(data.encode())
-            pg.put_copy_end()
+            _hand_over(pg, data, patience)
         elif result.status == pq.ExecStatus.COPY_OUT:
-            rows = list(_lines(pg))
+            rows = list(_lines(pg, patience))
         elif outcome is None or outcome.failure is None:
             outcome = read_result(result)
     if outcome is None:
@@ -73,10 +74,27 @@ def _run(pg: pq_abc.PGconn, statement: str, data: str) -> Outcome:
     return Outcome(outcome.tag, rows, outcome.result, outcome.failure) if rows else outcome
 
 
-def _lines(pg: pq_abc.PGconn) -> Iterator[RawRow]:
+def _next(pg: pq_abc.PGconn, patience: float) -> pq_abc.PGresult | None:
+    await_input(pg, patience)
+    return pg.get_result()
+
+
+def _hand_over(pg: pq_abc.PGconn, data: str, patience: float) -> None:
+    """Sends the data of a COPY. Zero means that it has to be said once more."""
+    while not pg.put_copy_data(data.encode()):
+        await_sending(pg, patience)
+    while not pg.put_copy_end():
+        await_sending(pg, patience)
+    await_sending(pg, patience)
+
+
+def _lines(pg: pq_abc.PGconn, patience: float) -> Iterator[RawRow]:
     while True:
-        size, line = pg.get_copy_data(0)
-        if size <= 0:
+        size, line = pg.get_copy_data(1)
+        if size == 0:
+            await_readable(pg, patience)
+            continue
+        if size < 0:
             return
         fields = bytes(line).decode(errors="replace").rstrip("\n").split("\t")
         yield tuple(None if f == "\\N" else _unescape(f).encode() for f in fields)

@@ -14,16 +14,19 @@ from psycopg import pq
 from psycopg.pq import abc as pq_abc
 
 from tenantfuzz.errors import ToolError
+from tenantfuzz.patience import SilentServerError, await_input, await_sending
 from tenantfuzz.results import Outcome, read_result, skipped
 from tenantfuzz.scripts import is_script, run_script
 
 _BATCH = 128  # statements between two syncs' readings: keeps both socket buffers from filling up
 _FLUSH = 8
 _MAX_PREPARED = 2000
+_PATIENCE = 30.0  # seconds; statements end after ten, or their transaction's locks after five
+_SHOWN = 160  # characters of a statement that a message quotes
 
 
 class ServerLostError(ToolError):
-    """The connection broke: the server crashed, was stopped, or cut us off."""
+    """The connection broke: the server crashed, was stopped, hangs, or cut us off."""
 
 
 @dataclass(slots=True)
@@ -37,9 +40,14 @@ class Clock:
 class Wire:
     """One connection, used raw. Not for concurrent use."""
 
-    def __init__(self, connection: psycopg.Connection[Any], clock: Clock) -> None:
+    def __init__(
+        self, connection: psycopg.Connection[Any], clock: Clock, *, patience: float = _PATIENCE
+    ) -> None:
         self.connection = connection
         self.clock = clock
+        self._patience = patience
+        self._broken: BaseException | None = None
+        self._under_way = ""
         self._pg = connection.pgconn
         self._prepared: dict[bytes, bytes] = {}
         self._seen: set[bytes] = set()
@@ -100,7 +108,11 @@ class Wire:
 
         With ``prepare`` a text that was seen before is prepared once and then only executed.
         Scripts (``is_script``) cannot be pipelined: a group that holds one is run one by one.
+        Raises ServerLostError where the server went away, or has not answered for a while. What
+        broke a wire once, Ctrl-C included, is raised again by whoever uses it afterwards.
         """
+        if self._broken is not None:
+            raise self._broken
         begun = perf_counter()
         outcomes: list[Outcome] = []
         chunk: list[Sequence[str]] = []
@@ -120,11 +132,24 @@ class Wire:
                     chunk, size = [], 0
             if chunk:
                 outcomes += self._chunk(chunk, prepare=prepare)
+        except SilentServerError as error:
+            self._pg.finish()
+            self._broken = ServerLostError(
+                f"{error}; under way was {self._quoted()}",
+                hint="look at the server, its log and its machine; start again, with --seed to "
+                "repeat this run",
+            )
+            raise self._broken from error
         except psycopg.OperationalError as error:
-            raise ServerLostError(
-                f"the connection to the server was lost: {str(error).strip()}",
+            self._broken = ServerLostError(
+                f"the connection to the server was lost: {_first_line(error)}; under way was "
+                f"{self._quoted()}",
                 hint="the server's log says why; start again, with --seed to repeat this run",
-            ) from error
+            )
+            raise self._broken from error
+        except BaseException as error:
+            self._broken = error  # results that nobody took are still on their way
+            raise
         finally:
             self.clock.database += perf_counter() - begun
             self.clock.statements += len(outcomes)
@@ -132,7 +157,6 @@ class Wire:
 
     def _chunk(self, groups: Sequence[Sequence[str]], *, prepare: bool) -> list[Outcome]:
         pg = self._pg
-        pg.nonblocking = 0
         pg.enter_pipeline_mode()
         # A Parse may be refused, or skipped after a failure: names count from the next chunk on.
         fresh: dict[bytes, bytes] = {}
@@ -148,32 +172,31 @@ class Wire:
                     pg.flush()  # the server starts while we are still sending
             parsed.append(firsts)
             pg.pipeline_sync()
+        await_sending(pg, self._patience)
         outcomes: list[Outcome] = []
         for group, group_parsed in zip(groups, parsed, strict=True):
             for statement, first in zip(group, group_parsed, strict=True):
-                before = _read(pg) if first else None
-                outcome = _read(pg)
+                self._under_way = statement
+                before = self._read(pg) if first else None
+                outcome = self._read(pg)
                 if before is not None and before.failure is not None:
                     outcome = before
                 elif before is not None:
                     self._prepared[statement.encode()] = fresh[statement.encode()]
                 outcomes.append(outcome)
-            _read_sync(pg)
+            self._read_sync(pg)
         pg.exit_pipeline_mode()
-        pg.nonblocking = 1
         return outcomes
 
     def _one_by_one(self, group: Sequence[str]) -> list[Outcome]:
         """Runs a group in the simple protocol; after a failure the rest is skipped."""
-        pg = self._pg
-        pg.nonblocking = 0
         outcomes: list[Outcome] = []
         for statement in group:
+            self._under_way = statement
             if outcomes and outcomes[-1].failure is not None:
                 outcomes.append(skipped())
             else:
-                outcomes.append(run_script(pg, statement))
-        pg.nonblocking = 1
+                outcomes.append(run_script(self._pg, statement, patience=self._patience))
         return outcomes
 
     def _send(
@@ -196,19 +219,30 @@ class Wire:
         pg.send_query_prepared(fresh[text], None)
         return True
 
+    def _read(self, pg: pq_abc.PGconn) -> Outcome:
+        """Reads the one result of a statement and its end."""
+        result = self._next(pg)
+        if result is None:
+            raise psycopg.OperationalError(pg.get_error_message() or "a result is missing")
+        outcome = read_result(result)
+        if self._next(pg) is not None:
+            raise psycopg.OperationalError("a statement had more than one result")
+        return outcome
 
-def _read(pg: pq_abc.PGconn) -> Outcome:
-    """Reads the one result of a statement and its end."""
-    result = pg.get_result()
-    if result is None:
-        raise psycopg.OperationalError(pg.get_error_message() or "a result is missing")
-    outcome = read_result(result)
-    if pg.get_result() is not None:
-        raise psycopg.OperationalError("a statement had more than one result")
-    return outcome
+    def _read_sync(self, pg: pq_abc.PGconn) -> None:
+        result = self._next(pg)
+        if result is None or result.status != pq.ExecStatus.PIPELINE_SYNC:
+            raise psycopg.OperationalError(pg.get_error_message() or "a sync point is missing")
+
+    def _next(self, pg: pq_abc.PGconn) -> pq_abc.PGresult | None:
+        if pg.is_busy():
+            await_input(pg, self._patience)
+        return pg.get_result()
+
+    def _quoted(self) -> str:
+        text = " ".join(self._under_way.split())
+        return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
-def _read_sync(pg: pq_abc.PGconn) -> None:
-    result = pg.get_result()
-    if result is None or result.status != pq.ExecStatus.PIPELINE_SYNC:
-        raise psycopg.OperationalError(pg.get_error_message() or "a sync point is missing")
+def _first_line(error: psycopg.Error) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -7,6 +7,7 @@ from psycopg import sql
 
 from tenantfuzz.engines.properties import copy_properties
 from tenantfuzz.errors import ToolError
+from tenantfuzz.patience import PatientConnection
 
 Row = tuple[Any, ...]  # Any: psycopg cannot know the columns of a statement
 
@@ -20,7 +21,7 @@ def connect_admin(conninfo: str, where: str) -> psycopg.Connection[Row]:
     is never shown.
     """
     try:
-        connection = psycopg.connect(conninfo, autocommit=True)
+        connection = PatientConnection.open(conninfo)
     except psycopg.ProgrammingError:
         # The text of a parse error quotes the connection string.
         raise ToolError(
@@ -30,7 +31,7 @@ def connect_admin(conninfo: str, where: str) -> psycopg.Connection[Row]:
     except psycopg.Error as error:
         raise ToolError(
             f"cannot connect to {where}: {_one_line(error)}",
-            hint="check that the server runs and that this user may connect",
+            hint="check that the server runs, has a free connection, and lets this user in",
         ) from error
     try:
         connection.execute("SELECT set_config('statement_timeout', %s, false)", [STATEMENT_TIMEOUT])

@@ -31,8 +31,10 @@ from tenantfuzz.engines.template import (
     template_path,
 )
 from tenantfuzz.errors import ToolError
+from tenantfuzz.patience import PatientConnection
 
 _PORT: Final = 5432  # part of the socket's name only
+_CONNECT_SECONDS: Final = 10
 _START_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 15.0
 _POLL_SECONDS: Final = 0.002
@@ -213,6 +215,7 @@ class EmbeddedServer:
             port=_PORT,
             dbname=dbname,
             user=user or self.superuser,
+            connect_timeout=_CONNECT_SECONDS,
             **_shields(),
         )
 
@@ -240,7 +243,7 @@ class EmbeddedServer:
         try:
             with self._admin() as connection:
                 connection.execute(made)
-            with psycopg.connect(self.conninfo("postgres", aside), autocommit=True) as connection:
+            with PatientConnection.open(self.conninfo("postgres", aside)) as connection:
                 connection.execute(renamed)
             self.superuser = name
             with self._admin() as connection:

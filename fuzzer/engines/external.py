@@ -16,6 +16,7 @@ from psycopg import conninfo, sql
 from tenantfuzz.engines import databases
 from tenantfuzz.engines.server import SCRATCH_PREFIX, require_supported, version_text
 from tenantfuzz.errors import ToolError
+from tenantfuzz.patience import CONNECT_SECONDS
 
 _WHERE: Final = "the scratch server"
 _APPLICATION: Final = "tenantfuzz"  # application_name of the sessions in scratch databases
@@ -72,6 +73,7 @@ class ExternalServer:
         changed = conninfo.conninfo_to_dict(self._dsn)
         changed["dbname"] = dbname
         changed["application_name"] = _APPLICATION
+        changed.setdefault("connect_timeout", CONNECT_SECONDS)
         if user is not None and user != self._login:
             changed["user"] = user
             changed.pop("password", None)

@@ -15,6 +15,7 @@ from tenantfuzz.live.entries import Entry, normalised, read_entries
 from tenantfuzz.live.restoration import Restored, restore
 from tenantfuzz.live.roles import Cluster, read_cluster
 from tenantfuzz.live.source import open_source
+from tenantfuzz.patience import PatientConnection
 from tenantfuzz.policies.model import Model, OwnershipKind
 from tenantfuzz.policies.structure import RelationName
 
@@ -71,7 +72,7 @@ def copy_structure(structure: Structure, server: Server, database: str) -> Resto
     in the way.
     """
     make_room(structure.cluster, server)
-    with psycopg.connect(server.conninfo(database), autocommit=True) as connection:
+    with PatientConnection.open(server.conninfo(database)) as connection:
         connection.execute("SET synchronous_commit = off")
         connection.execute("SET statement_timeout = '60s'")
         try:

@@ -7,6 +7,7 @@ import psycopg
 from tenantfuzz.catalog import read_catalog
 from tenantfuzz.engines.server import Server, scratch_name
 from tenantfuzz.errors import ToolError
+from tenantfuzz.patience import PatientConnection
 from tenantfuzz.policies.structure import Catalog, RelationName
 from tenantfuzz.presets.preset import Preset
 
@@ -62,7 +63,7 @@ def _usual(preset: Preset, server: Server) -> Catalog:
     server.create_database(database)
     try:
         with (
-            psycopg.connect(server.conninfo(database), autocommit=True) as connection,
+            PatientConnection.open(server.conninfo(database)) as connection,
             connection.transaction(force_rollback=True),
         ):
             connection.execute(preset.sql.encode())

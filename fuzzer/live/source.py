@@ -10,6 +10,7 @@ from psycopg import conninfo
 
 from tenantfuzz.engines.server import require_supported, version_text
 from tenantfuzz.errors import ToolError
+from tenantfuzz.patience import PatientConnection
 from tenantfuzz.scrubbing import scrub
 
 Row = tuple[Any, ...]  # Any: psycopg cannot know the columns of a statement
@@ -134,7 +135,7 @@ def _connect(dsn: str) -> psycopg.Connection[Row]:
             " PGPASSWORD or ~/.pgpass",
         ) from None
     try:
-        return psycopg.connect(text, autocommit=True, prepare_threshold=None)
+        return PatientConnection.open(text)
     except psycopg.Error as error:
         # The chain would show the connection string in a traceback.
         message = scrub(_one_line(error))

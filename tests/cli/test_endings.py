@@ -281,3 +281,46 @@ def test_rows_of_nobody_are_not_said_to_be_another_tenants(shop: Path) -> None:
     assert finding["title"] == "A member reads rows of no tenant in public.jobs"
     assert finding["owner_tenants"] == []
     assert " reached 1 row of public.jobs that belongs to no tenant. " in finding["explanation"]
+
+
+def backends(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in children]
+
+
+@pytest.mark.slow
+def test_a_server_that_hangs_ends_the_run_with_what_was_found(shop: Path) -> None:
+    with running(shop.parent, "shop", "--seed", "1", "--time", "300s") as process:
+        read_until(process, "sweep: ")
+        directory = data_directory(process)
+        pid = postmaster(directory)
+        for each in (pid, *backends(pid)):
+            os.kill(each, signal.SIGSTOP)
+        out, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (2, "")
+    text = " ".join(out.split())
+    # Noticed by the statement under way, or by the next connection.
+    assert "interrupted: the server has not answered for 30 s" in text or (
+        "interrupted: cannot connect to the scratch database" in text
+        and "connection timeout expired" in text
+    )
+    assert "warning: TF902 the run ended early: " in text
+    assert "culprit support" in text
+    assert saved(shop) == ["TF101-issues-select-"]
+    assert eventually(lambda: gone(pid, directory))
+
+
+@pytest.mark.slow
+def test_a_signal_reaches_a_run_whose_server_hangs(shop: Path) -> None:
+    with running(shop.parent, "shop", "--seed", "1", "--time", "300s") as process:
+        read_until(process, "sweep: ")
+        directory = data_directory(process)
+        pid = postmaster(directory)
+        for each in (pid, *backends(pid)):
+            os.kill(each, signal.SIGSTOP)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (2, "")
+    assert "\ninterrupted: by Ctrl-C\n" in out
+    assert saved(shop) == ["TF101-issues-select-"]
+    assert eventually(lambda: gone(pid, directory))

@@ -1,12 +1,17 @@
 """The wire: errors are results, order is kept, batches of any size come through."""
 
+import os
+import signal
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 import pytest
 
 from tenantfuzz.engines import Server, scratch_name, start_embedded
 from tenantfuzz.errors import ToolError
+from tenantfuzz.patience import PatientConnection, SilentServerError
 from tenantfuzz.results import Column, Outcome, texts_of
 from tenantfuzz.wire import Clock, ServerLostError, Wire
 
@@ -267,3 +272,87 @@ def test_a_connection_that_is_cut_while_it_works(wire: Wire) -> None:
 def test_a_cancelled_statement_is_a_failure_and_no_lost_server(wire: Wire) -> None:
     wire.execute("SET statement_timeout = '20ms'")
     assert states(wire.pipeline(["SELECT pg_sleep(5)", "SELECT 1"])) == ["57014", "ok"]
+
+
+@contextmanager
+def stopped(connection: "psycopg.Connection[tuple[object, ...]]") -> Iterator[None]:
+    """The session's process stands still, as that of a server that hangs."""
+    pid = connection.info.backend_pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("statement", ["SELECT 1 AS  one", "COPY t TO STDOUT"])
+def test_a_server_that_hangs_is_given_up(server: Server, database: str, statement: str) -> None:
+    connection = psycopg.connect(server.conninfo(database), autocommit=True)
+    wire = Wire(connection, Clock(), patience=0.5)
+    with stopped(connection):
+        with pytest.raises(ServerLostError) as caught:
+            wire.attempt(statement)
+        quoted = " ".join(statement.split())
+        said = f"the server has not answered for 0.5 s; under way was {quoted}"
+        assert str(caught.value) == said
+        with pytest.raises(ServerLostError) as again:  # at once, with the same reason
+            wire.attempt("ROLLBACK")
+    assert again.value is caught.value
+
+
+def test_a_server_that_reads_no_more_is_given_up(server: Server, database: str) -> None:
+    connection = psycopg.connect(server.conninfo(database), autocommit=True)
+    wire = Wire(connection, Clock(), patience=0.5)
+    long = f"SELECT '{'x' * 5_000_000}'"
+    with stopped(connection), pytest.raises(ServerLostError, match="has not answered"):
+        wire.attempt(long)
+
+
+def test_what_takes_long_is_waited_for_while_it_answers(server: Server, database: str) -> None:
+    with psycopg.connect(server.conninfo(database), autocommit=True) as connection:
+        wire = Wire(connection, Clock(), patience=0.5)
+        outcomes = wire.pipeline(["SELECT pg_sleep(0.3)"] * 3)
+    assert states(outcomes) == ["ok", "ok", "ok"]
+
+
+def test_ctrl_c_goes_through_whoever_wants_to_tidy_up(server: Server, database: str) -> None:
+    connection = psycopg.connect(server.conninfo(database), autocommit=True)
+    wire = Wire(connection, Clock())
+
+    def ring(number: int, frame: object) -> None:
+        raise KeyboardInterrupt("by a bell")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt, match="by a bell"):
+            try:
+                wire.attempt("SELECT pg_sleep(20)")
+            finally:
+                wire.execute("ROLLBACK")
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        connection.close()
+
+
+def test_a_patient_connection_gives_up_too(server: Server, database: str) -> None:
+    connection = PatientConnection.open(server.conninfo(database), patience=0.5)
+    with stopped(connection), pytest.raises(SilentServerError, match=r"answered for 0\.5 s"):
+        connection.execute("SELECT 1")
+    assert connection.closed
+    with PatientConnection.open(server.conninfo(database), patience=0.5) as other:
+        assert other.execute("SELECT pg_sleep(0.2), 1").fetchone() == ("", 1)
+
+
+def test_a_full_server_is_asked_again_for_a_while() -> None:
+    settings = {"max_connections": "4", "superuser_reserved_connections": "0"}
+    with start_embedded(settings=settings) as full:
+        dsn = full.conninfo("postgres")
+        others = [psycopg.connect(dsn) for _ in range(4)]
+        leaving = threading.Timer(0.7, others.pop().close)
+        leaving.start()
+        with PatientConnection.open(dsn) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+        leaving.join()
+        for other in others:
+            other.close()
