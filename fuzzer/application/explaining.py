@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from tenantfuzz.application.answers import Answer, agree, answer_of, world_with
 from tenantfuzz.application.calls import Case
+from tenantfuzz.application.tracing import Trace, traced, why
 from tenantfuzz.codes import named_kind, severity, title
 from tenantfuzz.explaining import summary
 from tenantfuzz.findings import Finding
@@ -22,9 +23,16 @@ _MOST_TRIED = 8
 def explained(case: Case, violation: Violation, answer: Answer) -> Finding:
     """The finding for a violation: culprits, the reason, and a mend that was tried out."""
     mended = _mend(case, violation)
+    trace = traced(case, violation)
     culprits = _culprits(case, violation, mended)
     labels = (*violation.culprits, *(r.label for r in culprits)) or (_door(case),)
-    sentences = [_what(case, violation), *_reasons(case, culprits), *_as_principal(case, violation)]
+    told = [f"It sent: {trace.statement}.", *trace.reasons] if trace is not None else []
+    sentences = [
+        _what(case, violation),
+        *_reasons(case, culprits),
+        *told,
+        *_as_principal(case, violation, answer),
+    ]
     relation = case.judge.stage.catalog.relations.get(violation.relation)
     names = [c.name for c in relation.columns] if relation is not None else []
     shown = "".join(f"\n  {readable_row(r.text, names)}" for r in violation.rows[:3])
@@ -41,7 +49,7 @@ def explained(case: Case, violation: Violation, answer: Answer) -> Finding:
         statements=_statements(case),
         expected=violation.expected,
         observed=violation.observed + shown,
-        mend=_advice(case, violation, mended),
+        mend=_advice(case, violation, mended, trace),
     )
 
 
@@ -71,19 +79,11 @@ def _what(case: Case, violation: Violation) -> str:
 def _reasons(case: Case, culprits: Sequence[Reference]) -> Iterator[str]:
     for reference in culprits:
         standing = case.query.standing[reference.number]
-        if standing is Standing.OPEN:
-            yield (
-                f"{reference.label} carries no condition on its tenant, neither directly nor by a "
-                "join on the tenant or on a key that implies it."
-            )
-        elif standing is Standing.KEYED:
-            yield (
-                f"{reference.label} is reached by a key alone, and nothing keeps such a key from "
-                "pointing at another tenant's row."
-            )
+        if standing in (Standing.OPEN, Standing.KEYED):
+            yield why(reference, standing)
 
 
-def _as_principal(case: Case, violation: Violation) -> Iterator[str]:
+def _as_principal(case: Case, violation: Violation, here: Answer) -> Iterator[str]:
     """What the same statement does under policies, where it ran without them."""
     if case.by_policies or violation.code == "TF503" or not case.caller.acting_role:
         return
@@ -96,6 +96,8 @@ def _as_principal(case: Case, violation: Violation) -> Iterator[str]:
         yield f"Under row security, as the caller, it fails: {failure.message}."
         return
     leaks = any(case.judge.shown_rows(case.caller, case.query.analysis, answer.outcome))
+    # Code's answers do not say which rows they show; the same answer leaks the same.
+    leaks = leaks or (case.query.function is not None and agree(here, answer))
     if not leaks and not answer.wrote:
         yield f"Under row security, as the caller, it answers {answer.short}."
 
@@ -191,7 +193,7 @@ def _culprits(case: Case, violation: Violation, mended: Tried | None) -> tuple[R
     return ()
 
 
-def _advice(case: Case, violation: Violation, mended: Tried | None) -> str:
+def _advice(case: Case, violation: Violation, mended: Tried | None, trace: Trace | None) -> str:
     if violation.code == "TF503":
         return "Decide which of the two is right, and say it in both places."
     if violation.code in ("TF401", "TF402"):
@@ -202,6 +204,12 @@ def _advice(case: Case, violation: Violation, mended: Tried | None) -> str:
     if case.query.door:
         labels = ", ".join(r.label for r in _culprits(case, violation, None))
         return f"Let {case.query.door} scope {labels or 'every table'} too, and not the root alone."
+    if trace is not None and trace.conditions:
+        text = "; ".join(trace.conditions)
+        return (
+            f"{text[0].upper()}{text[1:]}. Tried by calling it with that statement changed: the "
+            "leak is gone."
+        )
     if case.query.function is not None:
         return "Compare the tenant at every table that the function reads or writes."
     if mended is None:

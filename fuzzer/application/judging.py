@@ -390,7 +390,8 @@ class QueryJudge:
     def _decides(self, case: Case, relation: RelationName, keys: set[Key], answer: Answer) -> bool:
         with world_with(self.stage, self.stage.cut().statements({relation: keys})) as done:
             again = answer_of(self.stage, case.caller, case.perform) if done else answer
-            return not again.no_verdict and not agree(answer, again, unordered=case.unordered)
+            same = agree(answer, again, unordered=case.unordered, ordered=case.ordered)
+            return not again.no_verdict and not same
 
     # Both ways
 

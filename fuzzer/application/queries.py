@@ -144,11 +144,12 @@ class LiveQuery:
 @dataclass(frozen=True, slots=True)
 class Application:
     """The application of one target: its queries by name, and those that cannot be run, with what
-    the server said."""
+    the server said. ``notes`` are what was found out of code that leaks."""
 
     queries: Mapping[str, LiveQuery] = field(default_factory=dict)
     broken: Mapping[str, str] = field(default_factory=dict)
     service_role: str | None = None
+    notes: dict[tuple[str, ...], object] = field(default_factory=dict)
 
     def service(self, principal: Principal) -> Principal:
         """The identity in which the application itself acts for ``principal``: its own role, with
