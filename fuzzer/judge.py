@@ -24,6 +24,7 @@ from tenantfuzz.policies.principals import Membership, Principal
 from tenantfuzz.policies.structure import Operation, Relation, RelationName
 from tenantfuzz.results import Outcome, same_answer
 from tenantfuzz.stage import Stage
+from tenantfuzz.steadiness import steadily_differs
 from tenantfuzz.strategies.reads import copied_columns
 
 _ALL_WRITES = frozenset({"insert", "update", "delete"})
@@ -224,6 +225,8 @@ class Judge:
             here = self.stage.read(principal, [step.sql], prepare=False)[0]
             if not same_answer(outcome, here):
                 return  # chance or physical order decides, not hidden data
+            if not steadily_differs(stage, principal, step.sql, statements):
+                continue
             code = "TF307" if _is_aggregate(outcome, relation) else "TF106"
             rows = tuple(
                 standing.prediction.state[r][k] for r, ks in hidden.items() for k in sorted(ks)

@@ -2,10 +2,11 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 
+from tenantfuzz.asking import Asked, Asking, Inquiry
 from tenantfuzz.control import Control, had_effect
 from tenantfuzz.counterexample import Step, Witness
 from tenantfuzz.coverage import Ledger
@@ -23,11 +24,10 @@ from tenantfuzz.policies.quoting import identifier, qualified
 from tenantfuzz.policies.structure import Operation, Privilege, Relation, RelationName
 from tenantfuzz.policies.world import World
 from tenantfuzz.registry import Registry
-from tenantfuzz.results import Outcome, RawRow, same_answer, texts_of
+from tenantfuzz.results import Outcome, RawRow, same_answer
 from tenantfuzz.stage import Stage
 from tenantfuzz.strategies.actions import Action, Grants
 from tenantfuzz.strategies.plan import Plan
-from tenantfuzz.strategies.queries import QueryMaker
 from tenantfuzz.strategies.reads import WHOLE, copied_columns, key_columns, reads
 from tenantfuzz.strategies.scene import Rows, Scene
 from tenantfuzz.strategies.writes import writes
@@ -37,6 +37,7 @@ _TIRED = 6  # judgements of one relation and operation that found only what was 
 _EXHAUSTED = 60
 _MOST_JUDGED = 2  # suspicious actions of one relation, operation, shape and kind, in one round
 _MOST_LAWFUL = 2
+_MOST_ASKED = 4
 _FURTHER = 11  # added to the salt: keys of a later round are new again
 _NO_VERDICT = frozenset({"57014", "25P02", "26000"})  # cancelled, or the tool's own fault
 
@@ -50,6 +51,7 @@ class Counters:
     worlds: int = 0
     judged: int = 0
     generation: float = 0.0  # seconds spent on making worlds and statements
+    inquiry: Inquiry = field(default_factory=Inquiry)
 
     @property
     def checks(self) -> int:
@@ -99,7 +101,7 @@ class Round:
     _control: Control = field(init=False)
     _judged: Counter[tuple[object, ...]] = field(default_factory=Counter)
     _calm: dict[Principal, list[tuple[Action, Outcome]]] = field(default_factory=dict)
-    _asked: dict[str, tuple[RelationName, ...]] = field(default_factory=dict)
+    _asking: Asking = field(init=False)
 
     def __post_init__(self) -> None:
         state = self.stage.state()
@@ -109,6 +111,9 @@ class Round:
         origin = {r.canary: r.relation for r in self.world.rows if r.canary}
         self._judge = Judge(self.stage, self.ground, canaries_of(state, origin))
         self._rows = self._read_rows()
+        self._asking = Asking(
+            self.stage, self.ground, self._judge, self._rows, self.rig.counters.inquiry
+        )
         self._scene = Scene(
             self.rig.plan,
             self.world,
@@ -296,38 +301,38 @@ class Round:
             ledger.let_through.add((action.relation, Operation.SELECT))
 
     def ask(self, principal: Principal, source: random.Random, *, count: int) -> Iterator[Finding]:
-        """So many queries of all shapes as one principal, after ``read``; ``cut`` asks them again.
+        """So many queries of all shapes as one principal; ``cut`` asks them again.
 
         Relations that plain reads leak from are left out: every query over them would tell it.
         """
-        begun = perf_counter()
         leaking = self.rig.registry.leaking()
-        catalog = self.stage.catalog
-        readable = {
-            name: self.grants(principal, catalog.relations[name]).select
+        relations = self.stage.catalog.relations
+        grants = {
+            name: self.grants(principal, relations[name])
             for name in self.relations()
             if str(name) not in leaking
         }
-        maker = QueryMaker(catalog, self.stage.model, readable, self._rows, source)
-        queries = maker.queries(count)
-        self.rig.counters.generation += perf_counter() - begun
-        outcomes = self.stage.read(principal, [q.sql for q in queries], prepare=False)
-        self.rig.counters.reads += len(queries)
-        for query, outcome in zip(queries, outcomes, strict=True):
-            action = Action(query.relations[0], Operation.SELECT, query.sql, "query", hostile=True)
-            text = texts_of(outcome.rows) + (outcome.failure.texts if outcome.failure else "")
-            home = self._judge.hidden_home(principal, text, own=query.sql)
-            if home is not None:
-                yield from self._try(principal, [replace(action, relation=home)])
-            elif outcome.failure is None and principal in self._calm:
-                self._calm[principal].append((action, outcome))
-                self._asked[query.sql] = query.relations
+        lexicon = self._asking.lexicon(
+            principal.acting_role,
+            {name: grant.select for name, grant in grants.items()},
+            frozenset(
+                n for n, g in grants.items() if g.update and self._attacker(n).has(Attacker.DML)
+            ),
+        )
+        inquiry, before = self.rig.counters.inquiry, self._asking.generation
+        asked = inquiry.asked
+        shown = list(self._asking.ask(principal, lexicon, source, count=count))
+        self.rig.counters.generation += self._asking.generation - before
+        self.rig.counters.reads += inquiry.asked - asked
+        for action in shown:
+            if self._in_turn(principal, action, _MOST_JUDGED):
+                yield from self._try(principal, [action])
 
     def cut(self) -> Iterator[Finding]:
         """What was read without a finding once more: where hidden rows are gone, and where they
         say something else. Principals from whom the same rows are hidden share these worlds."""
         groups: dict[str, tuple[Mapping[RelationName, set[Key]], list[Principal]]] = {}
-        for principal in self._calm:
+        for principal in dict.fromkeys((*self._calm, *self._asking.principals())):
             gone = self._judge.cut.hidden(self.ground, principal)
             if gone:
                 name = repr(sorted((str(r), sorted(k)) for r, k in gone.items()))
@@ -335,33 +340,47 @@ class Round:
         perturb = Perturb(self.stage.catalog, self.stage.model)
         for hidden, principals in groups.values():
             for statements in (self._judge.cut.statements(hidden), perturb.statements(hidden)):
-                differing = self._elsewhere(principals, statements)
-                # Plain reads first: what they show, queries over the same relations would repeat.
-                for principal, action in sorted(differing, key=lambda d: d[1].shape == "query"):
-                    read = {str(n) for n in self._asked.get(action.sql, ())}
-                    if not read & self.rig.registry.leaking():
-                        yield from self._try(principal, [action])
+                cut = statements != perturb.statements(hidden)
+                reads, queries = self._elsewhere(principals, statements, cut=cut)
+                for principal, action in reads:
+                    yield from self._try(principal, [action])
+                # What plain reads showed, queries over the same relations would repeat.
+                for principal, asked in queries:
+                    yield from self._asked_again(principal, asked)
         self._calm.clear()
+        self._asking.forget()
+
+    def _asked_again(self, principal: Principal, asked: Asked) -> Iterator[Finding]:
+        """A query whose answer changed: as it is, or as it was prepared and planned."""
+        for action in asked.actions():
+            known = self.rig.registry.leaking() & {str(n) for n in asked.query.relations}
+            if known or not self._in_turn(principal, action, _MOST_ASKED):
+                return
+            if (yield from self._try(principal, [action])):
+                return
 
     def _elsewhere(
-        self, principals: Sequence[Principal], statements: Sequence[str]
-    ) -> list[tuple[Principal, Action]]:
-        """The reads whose answers differ after the trusted role ran ``statements``."""
-        differing: list[tuple[Principal, Action]] = []
+        self, principals: Sequence[Principal], statements: Sequence[str], *, cut: bool
+    ) -> tuple[list[tuple[Principal, Action]], list[tuple[Principal, Asked]]]:
+        """The reads and the queries whose answers differ after the trusted role ran
+        ``statements``."""
+        reads: list[tuple[Principal, Action]] = []
+        queries: list[tuple[Principal, Asked]] = []
         wire = self.stage.wire
         changed = wire.groups([["SAVEPOINT elsewhere", *statements]])
         if all(o.failure is None for o in changed):
             for principal in principals:
-                done = self._calm[principal]
+                done = self._calm.get(principal, [])
                 again = self.stage.read(principal, [a.sql for a, _ in done])
-                self.rig.counters.reads += len(again)
-                differing += [
+                reads += [
                     (principal, action)
                     for (action, outcome), other in zip(done, again, strict=True)
                     if not same_answer(outcome, other)
                 ]
+                queries += [(principal, a) for a in self._asking.again(principal, cut=cut)]
+                self.rig.counters.reads += len(again) + self._asking.waiting(principal)
         wire.execute("ROLLBACK TO elsewhere", "RELEASE elsewhere")
-        return differing
+        return reads, queries
 
     # Writes
 
@@ -535,8 +554,8 @@ class Round:
 
     def _try(
         self, principal: Principal, actions: Sequence[Action], *, cuts: bool = True
-    ) -> Iterator[Finding]:
-        """Lets the judge decide; yields findings that are news."""
+    ) -> Generator[Finding, None, bool]:
+        """Lets the judge decide; yields findings that are news. True if there are any at all."""
         steps = tuple(Step(a.relation, a.operation.value, a.sql, a.shape) for a in actions)
         self.rig.counters.judged += 1
         verdict = self._judge.judge(principal, steps, cuts=cuts)
@@ -551,6 +570,7 @@ class Round:
             self.rig.stale[door] = 0
         elif verdict.findings:
             self.rig.stale[door] += 1
+        return bool(verdict.findings)
 
 
 def _needed(steps: Sequence[Step], finding: Finding) -> tuple[Step, ...]:

@@ -1,0 +1,1 @@
+"""Generated queries: a small tree over the catalog that renders to SQL, and what goes into it."""
