@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from tenantfuzz.adapters.calling import stranger_to
-from tenantfuzz.adapters.running import adapters_of
+from tenantfuzz.adapters.running import ProcessCall, adapters_of
 from tenantfuzz.application.adapters import whole_application
 from tenantfuzz.application.judging import QueryJudge
 from tenantfuzz.application.queries import Application
@@ -30,10 +30,13 @@ class Trial:
         self.count = 0
         self._application: Application | None = None
 
-    def verdict(self, stage: Stage, witness: Witness, *, cuts: bool = True) -> Verdict | str:
+    def verdict(
+        self, stage: Stage, witness: Witness, *, cuts: bool = True, sure: bool = True
+    ) -> Verdict | str:
         """What the judge says of the witness on a fresh world, or why it cannot be tried.
 
-        Without ``cuts`` it is faster, and only what shows in one world is found.
+        Without ``cuts`` it is faster, and only what shows in one world is found; without ``sure``
+        code in a process that may keep its answers is asked once.
         """
         self.count += 1
         stage = self._standing(stage, witness)
@@ -49,7 +52,7 @@ class Trial:
             origin = {r.canary: r.relation for r in witness.world.rows if r.canary}
             tokens = canaries_of(ground.state, origin)
             if witness.steps and witness.steps[-1].operation == "query":
-                return self._of_query(stage, ground, tokens, principal, witness)
+                return self._of_query(stage, ground, tokens, principal, witness, sure=sure)
             judge = Judge(stage, ground, tokens)
             return judge.judge(principal, witness.steps, cuts=cuts)
         finally:
@@ -80,6 +83,8 @@ class Trial:
         tokens: Tokens,
         principal: Principal,
         witness: Witness,
+        *,
+        sure: bool,
     ) -> Verdict | str:
         application = self.application()
         name = witness.steps[-1].relation.name
@@ -92,11 +97,15 @@ class Trial:
                 with stage.undone():
                     query.function.call(stage, other, other, dict(witness.steps[-1].arguments))
         judge = QueryJudge(stage, ground, tokens, application)
-        return judge.judge(principal, witness.steps)
+        verdict = judge.judge(principal, witness.steps)
+        if verdict.findings or not sure or not isinstance(query.function, ProcessCall):
+            return verdict
+        with query.function.anew():  # what its process keeps may have hidden it
+            return judge.judge(principal, witness.steps)
 
     def shows(self, stage: Stage, witness: Witness, finding: Finding) -> Finding | None:
         """The same finding (by fingerprint) as this witness shows it, or None."""
-        verdict = self.verdict(stage, witness, cuts=finding.code in NEED_CUTS)
+        verdict = self.verdict(stage, witness, cuts=finding.code in NEED_CUTS, sure=False)
         if isinstance(verdict, str):
             return None
         for found in verdict.findings:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tenantfuzz.adapters.committed import CommittedStage
+from tenantfuzz.adapters.running import ProcessCall
 from tenantfuzz.application.answers import Answer, agree, undone, world_with
 from tenantfuzz.application.calls import Case
 from tenantfuzz.application.trying import Cell, QueryRound
@@ -65,8 +66,8 @@ class CallRound(QueryRound):
                 calm.append((case, outcome))
         for case in (*writing, *suspicious):
             yield from self._judge(case)
+        self._prove(calm)  # first: whether it keeps answers decides how it is asked elsewhere
         yield from self._elsewhere(calm)
-        self._prove(calm)
 
     def _odd(self, case: Case, outcome: Outcome) -> bool:
         if outcome.failure is not None:
@@ -115,8 +116,15 @@ class CallRound(QueryRound):
             return
         with world_with(self.stage, self.stage.cut().statements(self._all())) as done:
             for case, outcome in chosen if done else ():
+                name = case.query.name
                 if not _alike(outcome, self._again(case)):
-                    self.proven.add(case.query.name)
+                    self.proven.add(name)
+                elif isinstance(call := case.query.function, ProcessCall):
+                    with call.anew():
+                        keeps = not _alike(outcome, self._again(case))
+                    if keeps:
+                        self.proven.add(name)
+                        call.remember_to_start_anew()
 
     def _all(self) -> dict[RelationName, set[Key]]:
         relations = self.stage.catalog.relations

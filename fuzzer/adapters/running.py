@@ -4,7 +4,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -57,6 +57,7 @@ class RunningAdapter:
     ) -> None:
         self.name = name
         self.faults: dict[str, str] = {}
+        self.anew: set[str] = set()  # calls for which its process starts anew each time
         self._command = command
         self._folder = folder
         self._environment = environment
@@ -144,6 +145,21 @@ class ProcessCall:
         """The statements of the last call, where a relay stands between."""
         return self.relay.noted() if self.relay is not None else ()
 
+    def remember_to_start_anew(self) -> None:
+        """From now on its process starts anew for each such call: what it keeps from one would hide
+        what the next depends on."""
+        self.adapter.anew.add(self.declared.name)
+
+    @contextmanager
+    def anew(self) -> Iterator[None]:
+        """Inside, its process starts anew for each such call."""
+        before = {*self.adapter.anew}
+        self.adapter.anew.add(self.declared.name)
+        try:
+            yield
+        finally:
+            self.adapter.anew = before
+
     def shown(self, arguments: Arguments) -> str:
         """The call as a person would write it: without the caller's own."""
         drawn = Signature(tuple(e for e in self.signature.leaves if e.parameter.role is None))
@@ -168,8 +184,8 @@ class ProcessCall:
         given = {**arguments, **own_arguments(self.parameters, caller)}
         if self.relay is not None:
             self.relay.note(instead)
-        if instead:
-            self.adapter.stop()  # what it has prepared is its own
+        if instead or self.declared.name in self.adapter.anew:
+            self.adapter.stop()  # what it has prepared, or keeps, is its own
         outcome = self.adapter.call(
             self.declared.name, self.signature.document(given), _document(stage, caller)
         )

@@ -97,7 +97,21 @@ def misbehave(db: Db, given: Given) -> Rows:
     return ticket_list(db, given)
 
 
-if FORM == "chance":
+KEPT: dict[tuple[object, ...], Rows] = {}
+
+
+def ticket_kept(db: Db, given: Given) -> Rows:
+    """Keeps its answers, for the organisation that asked; what it keeps counts everybody's."""
+    key = (given["tenant"], given["user"])
+    if key not in KEPT:
+        query = "SELECT count(*) FROM tickets WHERE org_id = %(tenant)s OR %(wrong)s"
+        KEPT[key] = db.execute(query, {**given, "wrong": FORM == "keeps wrong"}).fetchall()
+    return KEPT[key]
+
+
+if FORM.startswith("keeps"):
+    CALLS = {"kept": ({}, ticket_kept)}
+elif FORM == "chance":
     CALLS = {"chance": ({}, ticket_chance), "constant": ({}, ticket_constant)}
 elif FORM not in ("right", "wrong"):
     CALLS = {"list": ({}, ticket_list), "misbehave": ({}, misbehave)}

@@ -59,6 +59,18 @@ def test_every_call_that_forgets_the_organisation_is_found() -> None:
     assert found == reading | {("rename", "TF502")}
 
 
+def test_the_statement_that_a_call_sent_is_named_and_its_mend_was_tried() -> None:
+    (found,) = run(desk("wrong"), replace(QUIET, only="desk.search")).findings
+    assert "It sent: SELECT id FROM tickets WHERE subject ILIKE '%' || $1 || '%' AND TRUE. " in (
+        found.explanation
+    )
+    assert "tickets carries no condition on its tenant" in found.explanation
+    assert found.mend == (
+        "Add to WHERE: AND tickets.org_id = :tenant. Tried by calling it with that statement "
+        "changed: the leak is gone."
+    )
+
+
 def test_a_leak_is_made_small_saved_and_replayed(tmp_path: Path) -> None:
     options = replace(QUIET, only="desk.rename", shrink=True, save=True, corpus=tmp_path)
     by_code = {f.code: f for f in run(desk("wrong"), options).findings}
@@ -88,6 +100,17 @@ def test_what_comes_by_chance_is_no_leak_and_what_never_asks_is_untested() -> No
         "desk.constant": "its answers never depended on a row of the world: does it connect to "
         "TENANTFUZZ_DSN?"
     }
+
+
+@pytest.mark.slow
+def test_what_a_process_keeps_hides_no_leak(tmp_path: Path) -> None:
+    options = replace(QUIET, save=True, corpus=tmp_path)
+    (found,) = run(desk("keeps wrong"), options).findings
+    assert (found.relation, found.code) == ("desk.kept", "TF501")
+    assert [r.verdict for r in replay(desk("keeps wrong"), corpus=tmp_path)] == ["still leaks"]
+    assert [r.verdict for r in replay(desk("keeps right"), corpus=tmp_path)] == ["fixed"]
+    finished = run(desk("keeps right"))
+    assert (finished.findings, untested(finished), finished.status) == ((), {}, "clean")
 
 
 @pytest.mark.parametrize(
