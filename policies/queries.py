@@ -21,7 +21,8 @@ class ApplicationQuery:
     """One query. ``params`` maps a parameter to the name of its type, or to the only values that
     the application sends; ``tenant``, ``tenants`` and ``user`` are types too: the caller's own.
 
-    ``kinds`` are the kinds of principal that may call it (empty: all that are members).
+    ``kinds`` are the kinds of principal that may call it (empty: everybody who is signed in, also
+    users who left, or never joined, and so come without a tenant).
     """
 
     name: str

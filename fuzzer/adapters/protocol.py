@@ -19,7 +19,7 @@ class FaultError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """A call that an adapter offers. ``kinds``: who may make it (empty: all members); ``writes``:
+    """A call that an adapter offers. ``kinds``: who may make it (empty: everybody who is signed in); ``writes``:
     relations that it writes on its caller's behalf."""
 
     name: str

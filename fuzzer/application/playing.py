@@ -69,8 +69,9 @@ class ApplicationPlay:
                 yield (
                     name,
                     f"{sign}{parameter} is taken for the caller's own tenant, because it is "
-                    "compared with the tenant column; if a request may choose it, give its type: "
-                    f'params = {{ {parameter} = "text" }}',
+                    "compared with the tenant column; if a request may choose it, give its type "
+                    f'(params = {{ {parameter} = "text" }}), and it is judged so; if not, confirm '
+                    f'it: params = {{ {parameter} = "tenant" }}',
                 )
             if query.analysis is None and not query.door and query.function is None:
                 yield name, "its tables are not told apart: sqlglot does not parse it"

@@ -18,7 +18,7 @@ from tenantfuzz.judge import Verdict
 from tenantfuzz.oracles.provenance import CANARY
 from tenantfuzz.policies.ownership_sql import key_expression
 from tenantfuzz.policies.predictions import Prediction
-from tenantfuzz.policies.principals import Freshness, Principal
+from tenantfuzz.policies.principals import Freshness, HostileKind, Principal
 from tenantfuzz.policies.quoting import identifier, qualified
 from tenantfuzz.policies.structure import RelationName
 from tenantfuzz.policies.world import Values, World
@@ -32,6 +32,7 @@ _MOST_JUDGED = 6  # calls of one query by one kind in one round that end before 
 _TIRED = 1  # of those, once the query has been caught
 _NO_VERDICT = frozenset({"57014", "25P02", "26000"})
 _DENIED = "42501"
+_SIGNED_IN = frozenset({HostileKind.OUTSIDER, HostileKind.FORMER})
 
 Cell = tuple[str, str]
 """A query's name and the kind of its cell: ``service``, or a kind of principal."""
@@ -80,7 +81,7 @@ class QueryRound:
         """Calls the queries (default: all) on behalf of these principals, ``most`` times each."""
         chosen = [q for n, q in self.application.queries.items() if queries is None or n in queries]
         for caller in principals:
-            if caller.hostile or caller.tenant is None or caller.freshness is not Freshness.ANY:
+            if not _calls(caller):
                 continue
             begun = perf_counter()
             cases = [
@@ -290,6 +291,17 @@ class QueryRound:
             if self.registry.add(finding, Witness(self.world, case.caller, (step,))):
                 caught |= set(finding.culprits)
                 yield finding
+
+
+def _calls(caller: Principal) -> bool:
+    """Whether somebody like this gets as far as calling: members, and of those who are none whoever
+    is signed in (one who left, one who never joined). They come without a tenant, or with one that
+    they picked where the context is ``chosen``."""
+    if caller.freshness is not Freshness.ANY:
+        return False
+    if caller.hostile:
+        return caller.kind in _SIGNED_IN and caller.user is not None
+    return caller.tenant is not None
 
 
 def _first_cause(error: ToolError) -> ToolError:

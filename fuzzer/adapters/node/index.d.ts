@@ -37,7 +37,8 @@ export type Run<Db> = (request: Request<Db>) => unknown;
 
 export interface Call<Db> {
   params?: { readonly [name: string]: Param };
-  /** The kinds of principal that may make it; all members, unless said. */
+  /** The kinds of principal that may make it; unless said, everybody who is signed in: also users
+   *  who left or never joined, whose tenant is null. */
   kinds?: readonly string[];
   /** Relations that it writes on the caller's behalf: judged by the caller's rules there. */
   writes?: readonly string[];
