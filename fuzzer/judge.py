@@ -92,9 +92,15 @@ class Judge:
                 self.cuts = cuts
                 done = [s for s in steps[:index] if s.operation in _ALL_WRITES] + [step]
                 if not self.cuts and step.operation == "select" and not ahead:
-                    later = [s.sql for s in steps[index:] if s.operation == "select"]
+                    later = [s for s in steps[index:] if s.operation == "select"]
                     ahead = self.stage.read(
-                        standing.principal, later, prepare=True, again=standing.acted
+                        standing.principal,
+                        [s.sql for s in later],
+                        prepare=True,
+                        again=standing.acted,
+                    )
+                    standing.prediction.foresee(
+                        standing.principal, [(s.relation, Operation.SELECT) for s in later]
                     )
                 outcome, found = self._step(standing, step, ahead)
                 outcomes.append(outcome)

@@ -203,6 +203,7 @@ class Round:
 
     def read(self, principal: Principal, relations: Sequence[RelationName]) -> Iterator[Finding]:
         """Every read of these relations as one principal. ``cut`` follows when all have read."""
+        self.ground.foresee(principal, [(name, Operation.SELECT) for name in relations])
         begun = perf_counter()
         actions = [a for name in relations for a in self._reads(principal, name)]
         self.rig.counters.generation += perf_counter() - begun
@@ -387,6 +388,7 @@ class Round:
     def write(self, principal: Principal, relations: Sequence[RelationName]) -> Iterator[Finding]:
         """Every write on these relations as one principal, each undone."""
         actions: dict[str, Action] = {}
+        self.ground.foresee(principal, [(name, o) for name in relations for o in Operation])
         begun = perf_counter()
         for name in relations:
             relation = self.stage.catalog.relations[name]

@@ -18,7 +18,7 @@ from tenantfuzz.policies.ownership_sql import (
     rows_satisfying,
 )
 from tenantfuzz.policies.placeholders import Binding, bind_sql
-from tenantfuzz.policies.predictions import Key, Prediction, RowFacts, State
+from tenantfuzz.policies.predictions import Key, Prediction, Question, RowFacts, State
 from tenantfuzz.policies.principals import Freshness, MembershipFact, Population, Principal
 from tenantfuzz.policies.quoting import identifier, literal, qualified
 from tenantfuzz.policies.structure import Catalog, RelationKind, RelationName
@@ -184,15 +184,18 @@ class Stage:
             self.model, state if state is not None else self.state(), self._satisfying
         )
 
-    def _satisfying(self, relation: RelationName, predicate: str) -> frozenset[Key]:
-        outcome = self.wire.attempt(rows_satisfying(self.catalog, relation, predicate))
-        if outcome.failure is not None:
-            raise ToolError(
-                f"a rule on {relation} cannot be evaluated: {outcome.failure.message}\n"
-                f"  {predicate}",
-                hint="rules are SQL over the relation's columns, with :tenant, :tenants and :user",
-            )
-        return frozenset((row[0] or b"").decode() for row in outcome.rows)
+    def _satisfying(self, questions: Sequence[Question]) -> list[frozenset[Key]]:
+        statements = [rows_satisfying(self.catalog, r, predicate) for r, predicate in questions]
+        outcomes = self.wire.pipeline(statements, prepare=True, together=True)
+        for (relation, predicate), outcome in zip(questions, outcomes, strict=True):
+            if outcome.failure is not None and not outcome.skipped:
+                raise ToolError(
+                    f"a rule on {relation} cannot be evaluated: {outcome.failure.message}\n"
+                    f"  {predicate}",
+                    hint="rules are SQL over the relation's columns, with :tenant, :tenants and "
+                    ":user",
+                )
+        return [frozenset((row[0] or b"").decode() for row in o.rows) for o in outcomes]
 
     def touches(self) -> dict[RelationName, int]:
         """How many rows were ever written in this transaction, by relation, undone ones included.

@@ -53,18 +53,21 @@ class Sweep:
             stage.open(world)
             scene = Round(rig, stage, world, salt=number, thorough=number == 0)
             able = ordinary(scene)
-            chosen = one_of_each(able, most=2 if number == 0 else 1)
+            first = one_of_each(able, most=1)
+            chosen = one_of_each(able, most=2) if number == 0 else first
             fresh = [p for p in scene.principals if p.freshness is not Freshness.ANY]
-            for principal in chosen:
-                yield from scene.read(principal, scene.relations())
-                if number == 1:
-                    source = random.Random(f"{self._seed}/{principal.kind}")
-                    yield from scene.ask(principal, source, count=_ASKED)
-                yield None
-            yield from scene.cut()
-            for principal in chosen:
-                yield from scene.write(principal, scene.relations())
-                yield None
+            # Where two of a kind act, the second seldom shows more: it waits.
+            for party in (first, [p for p in chosen if p not in first]):
+                for principal in party:
+                    yield from scene.read(principal, scene.relations())
+                    if number == 1:
+                        source = random.Random(f"{self._seed}/{principal.kind}")
+                        yield from scene.ask(principal, source, count=_ASKED)
+                    yield None
+                yield from scene.cut()
+                for principal in party:
+                    yield from scene.write(principal, scene.relations())
+                    yield None
             if number == 1:
                 for principal in _one_of_each_kind(able):
                     yield from follow(scene, principal, most=_FOLLOWED)

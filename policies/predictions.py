@@ -1,6 +1,6 @@
 """Predictions: what the model says a principal may see and change in a world."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tenantfuzz.policies.model import Model, OwnershipKind
@@ -31,8 +31,11 @@ class RowFacts:
 State = Mapping[RelationName, Mapping[Key, RowFacts]]
 """All rows of all relations that are judged, by relation and key."""
 
-EvaluateRule = Callable[[RelationName, str], frozenset[Key]]
-"""The keys of the rows of a relation that satisfy a bound predicate, in the present state."""
+Question = tuple[RelationName, str]
+"""Which rows of a relation satisfy a bound predicate?"""
+
+EvaluateRules = Callable[[Sequence[Question]], Sequence[frozenset[Key]]]
+"""The keys of those rows in the present state, for each question."""
 
 
 @dataclass(slots=True)
@@ -41,7 +44,8 @@ class Prediction:
 
     model: Model
     state: State
-    evaluate: EvaluateRule
+    evaluate: EvaluateRules
+    _answers: dict[Question, frozenset[Key]] = field(default_factory=dict)
     _allowed: dict[tuple[Principal, RelationName, Operation], frozenset[Key]] = field(
         default_factory=dict
     )
@@ -58,10 +62,29 @@ class Prediction:
 
     def settle(self, principal: Principal, relation: RelationName) -> None:
         """Evaluates now what rules say of the present rows: a write is about to change them."""
-        for operation in Operation:
-            self.allowed(principal, relation, operation)
-        for other in self.state:
-            self.allowed(principal, other, Operation.SELECT)
+        doors = [(relation, operation) for operation in Operation]
+        doors += [(other, Operation.SELECT) for other in self.state]
+        self.foresee(principal, doors)
+        for door in doors:
+            self.allowed(principal, *door)
+
+    def foresee(
+        self, principal: Principal, doors: Iterable[tuple[RelationName, Operation]]
+    ) -> None:
+        """Asks at once all that ``allowed`` is going to need for these relations and operations."""
+        questions: dict[Question, None] = {}
+        for relation, operation in doors:
+            if (principal, relation, operation) in self._allowed:
+                continue
+            for membership in principal.memberships or (None,):
+                question = self._question(membership, principal, relation, operation)
+                if question is not None and question not in self._answers:
+                    questions[question] = None
+        self._ask(list(questions))
+
+    def _ask(self, questions: Sequence[Question]) -> None:
+        if questions:
+            self._answers.update(zip(questions, self.evaluate(questions), strict=True))
 
     def hidden(self, principal: Principal, relation: RelationName) -> frozenset[Key]:
         """Keys of the rows that the principal may not select."""
@@ -128,10 +151,29 @@ class Prediction:
             return default
         if rule.predicate is None:
             return set()
-        tenants = sorted(principal.tenants)
-        bound = bind_sql(rule.predicate, Binding(tenant, principal.user, tenants))
-        satisfying = self.evaluate(relation, bound) & rows.keys()
+        question = self._question(membership, principal, relation, operation)
+        if question is None:
+            return default
+        if question not in self._answers:
+            self._ask([question])
+        satisfying = self._answers[question] & rows.keys()
         return set(satisfying) if rule.widens else default & satisfying
+
+    def _question(
+        self,
+        membership: Membership | None,
+        principal: Principal,
+        relation: RelationName,
+        operation: Operation,
+    ) -> Question | None:
+        """What the rule for this membership asks of the rows; None where it asks nothing."""
+        kind = membership.kind if membership is not None else principal.kind
+        rule = self.model.rule(kind, relation, operation)
+        if rule is None or rule.predicate is None:
+            return None
+        tenant = membership.tenant if membership is not None else None
+        binding = Binding(tenant, principal.user, sorted(principal.tenants))
+        return relation, bind_sql(rule.predicate, binding)
 
 
 def belongs_to(row: RowFacts, principal: Principal) -> bool:

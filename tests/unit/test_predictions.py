@@ -1,6 +1,6 @@
 """What a model predicts over a state, with rules answered by a table in place of a server."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -16,6 +16,7 @@ from tenantfuzz.policies.model import (
 )
 from tenantfuzz.policies.predictions import (
     Prediction,
+    Question,
     RowFacts,
     belongs_to,
     in_scope,
@@ -60,9 +61,9 @@ class Answers:
     keys: Mapping[str, frozenset[str]] = field(default_factory=dict)
     asked: list[tuple[RelationName, str]] = field(default_factory=list)
 
-    def __call__(self, relation: RelationName, predicate: str) -> frozenset[str]:
-        self.asked.append((relation, predicate))
-        return self.keys[predicate]
+    def __call__(self, questions: Sequence[Question]) -> list[frozenset[str]]:
+        self.asked += questions
+        return [self.keys[predicate] for _, predicate in questions]
 
 
 def model(
@@ -244,6 +245,25 @@ def test_answers_are_kept_once_settled() -> None:
     assert prediction.allowed(member("A"), ISSUES, Operation.UPDATE) == {"a1"}
     assert prediction.allowed(member("A"), USERS, Operation.SELECT) == {"u2"}
     assert answers.asked == []
+
+
+def test_all_that_is_needed_is_asked_at_once_and_the_same_never_again() -> None:
+    asked: list[list[Question]] = []
+
+    def evaluate(questions: Sequence[Question]) -> list[frozenset[str]]:
+        asked.append(list(questions))
+        return [frozenset({"a1"}) for _ in questions]
+
+    access = {("member", ISSUES, o): Rule("mine") for o in Operation}
+    access["member", USERS, Operation.SELECT] = Rule("s")
+    prediction = Prediction(model(access), STATE, evaluate)
+    doors = [(r, o) for r in (ISSUES, USERS) for o in Operation]
+    prediction.foresee(member("A"), doors)
+    assert asked == [[(ISSUES, "mine"), (USERS, "s")]]
+    for relation, operation in doors:
+        prediction.allowed(member("A"), relation, operation)
+    prediction.foresee(member("A"), doors)
+    assert len(asked) == 1
 
 
 def test_whose_rows() -> None:
