@@ -68,6 +68,7 @@ class _Analyst:
         self.query(tree, None)
         for placeholder in tree.find_all(exp.Placeholder):
             self._compare(placeholder)
+        self._compare_by_name()
         aggregates = [
             a
             for a in tree.find_all(exp.ArrayAgg, exp.GroupConcat, exp.JSONArrayAgg, exp.Anonymous)
@@ -524,6 +525,17 @@ class _Analyst:
             if isinstance(parent, (*_QUERIES, *_WRITES, exp.Where, exp.Join, exp.Limit)):
                 return
             node = parent
+
+    def _compare_by_name(self) -> None:
+        """What meets a column only by the name that a query around it gives it."""
+        found: dict[str, dict[Compared, None]] = {}
+        for equality in self.equalities:
+            for one, other in ((equality.one, equality.other), (equality.other, equality.one)):
+                if isinstance(one, Input) and isinstance(other, Place) and one.name in self.names:
+                    relation = self.references[other.reference].relation
+                    meeting = Compared(relation, other.column, "equal")
+                    found.setdefault(one.name, {}).setdefault(meeting)
+        self.compared = found | self.compared
 
     def _home(self, node: Node) -> Scope | None:
         parent: Node | None = node

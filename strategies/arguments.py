@@ -7,8 +7,8 @@ call point at rows that hang together. What meets no column is drawn by its type
 
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 
 from tenantfuzz.policies.model import Model
 from tenantfuzz.policies.predictions import Key, State
@@ -62,6 +62,14 @@ class Field:
             if key in rows and (tenant in fact.tenants if tenant is not None else not fact.tenants)
         ]
 
+    def narrowed(self, kept: Mapping[RelationName, Set[Key]]) -> "Field":
+        """The field with no other rows than these, in the relations that are named."""
+        rows = {
+            relation: {k: v for k, v in values.items() if k in kept.get(relation, values)}
+            for relation, values in self.rows.items()
+        }
+        return replace(self, rows=rows)
+
 
 def own_arguments(parameters: Sequence[Parameter], principal: Principal) -> dict[str, str | None]:
     """The values of the parameters that stand for the caller."""
@@ -86,16 +94,18 @@ def argument_lists(
     source: random.Random,
     *,
     most: int,
+    closed: Sequence[Field] = (),
 ) -> list[Arguments]:
     """Up to ``most`` sets of values for the parameters that are drawn, the telling ones first.
 
     First what points at one row of the caller's own, then at other tenants' rows, then one
     parameter at another's row and the rest at one's own; bounds so wide that all rows are within;
-    NULL and the empty text; then mixtures by chance.
+    NULL and the empty text; then mixtures by chance. ``closed`` are fields of the rows of its own
+    tenant that rules close to the caller: those are pointed at as well.
     """
     drawn = [p for p in parameters if p.role is None]
     found: dict[tuple[tuple[str, str | None], ...], Arguments] = {}
-    for arguments in _plans(drawn, field, principal, source, most):
+    for arguments in _plans(drawn, field, principal, source, most, closed):
         found.setdefault(tuple(arguments.items()), arguments)
         if len(found) >= most:
             break
@@ -108,6 +118,7 @@ def _plans(
     principal: Principal,
     source: random.Random,
     most: int,
+    closed: Sequence[Field],
 ) -> Iterator[Arguments]:
     own = principal.tenant
     tenants = sorted({t for rows in field.state.values() for r in rows.values() for t in r.tenants})
@@ -122,6 +133,9 @@ def _plans(
     yield at(own, 0)
     for other in others[:2]:
         yield at(other, 0)
+    for narrow in closed:
+        yield _at_tenant(drawn, narrow, own, 0)
+        yield _at_tenant(drawn, narrow, own, 1)
     for way in (_LOW, _HIGH):
         yield {**at(own, 0), **_wide(drawn, way)}
     mine, theirs = at(own, 0), at(others[0], 0) if others else at(None, 0)
@@ -204,6 +218,10 @@ def _met(
     if meeting.how == "match":
         words = [w for v in row.values() for w in _WORD.findall(v or "")]
         return words[turn % len(words)] if words else None
+    if meeting.how == "set":  # what the row holds already would change nothing
+        values = [r.get(meeting.column) for r in field.of_tenant(meeting.relation, tenant)]
+        others = [v for v in values if v not in (None, row.get(meeting.column))]
+        return others[turn % len(others)] if others else row.get(meeting.column)
     return row.get(meeting.column)
 
 

@@ -19,8 +19,8 @@ class FaultError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """A call that an adapter offers. ``kinds``: who may make it (empty: everybody who is signed in); ``writes``:
-    relations that it writes on its caller's behalf."""
+    """A call that an adapter offers. ``kinds``: who may make it (empty: everybody who is signed
+    in); ``writes``: relations that it writes on its caller's behalf."""
 
     name: str
     params: Mapping[str, Spec]

@@ -17,10 +17,10 @@ from tenantfuzz.findings import Finding
 from tenantfuzz.judge import Verdict
 from tenantfuzz.oracles.provenance import CANARY
 from tenantfuzz.policies.ownership_sql import key_expression
-from tenantfuzz.policies.predictions import Prediction
+from tenantfuzz.policies.predictions import Key, Prediction, in_scope
 from tenantfuzz.policies.principals import Freshness, HostileKind, Principal
 from tenantfuzz.policies.quoting import identifier, qualified
-from tenantfuzz.policies.structure import RelationName
+from tenantfuzz.policies.structure import Operation, RelationName
 from tenantfuzz.policies.world import Values, World
 from tenantfuzz.registry import Registry
 from tenantfuzz.results import Outcome, texts_of
@@ -32,6 +32,10 @@ _MOST_JUDGED = 6  # calls of one query by one kind in one round that end before 
 _TIRED = 1  # of those, once the query has been caught
 _NO_VERDICT = frozenset({"57014", "25P02", "26000"})
 _DENIED = "42501"
+_CLOSING = (
+    (Operation.SELECT, Operation.UPDATE, Operation.DELETE),
+    (Operation.UPDATE, Operation.DELETE, Operation.SELECT),
+)  # by what rules close of a row, the first that counts
 _SIGNED_IN = frozenset({HostileKind.OUTSIDER, HostileKind.FORMER})
 
 Cell = tuple[str, str]
@@ -73,6 +77,7 @@ class QueryRound:
     counters: Counters
     source: random.Random
     _field: Field | None = None
+    _closings: dict[Principal, list[Field]] = field(default_factory=dict)
     _judged: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def play(
@@ -104,10 +109,37 @@ class QueryRound:
             for kind, _ in self.application.actors(query, caller):
                 self.experience.failures[query.name, kind] = f"it fails: {error!s}"
             return
-        for arguments in argument_lists(query.parameters, field_, caller, self.source, most=most):
+        lists = argument_lists(
+            query.parameters,
+            field_,
+            caller,
+            self.source,
+            most=most,
+            closed=self._closed(caller) if query.parameters else (),
+        )
+        for arguments in lists:
             for kind, actor in self.application.actors(query, caller):
                 case = Case(query, caller, actor, arguments, self.judge, kind)
                 yield (query.name, kind), case
+
+    def _closed(self, caller: Principal) -> Sequence[Field]:
+        """The field of the rows of the caller's own tenants that rules hide from it, and of those
+        that they let it see and not change."""
+        if caller not in self._closings:
+            fields = []
+            for operations in _CLOSING:
+                kept: dict[RelationName, set[Key]] = {}
+                for relation, rows in self.ground.state.items():
+                    mine = {k for k, row in rows.items() if in_scope(row, caller)}
+                    for operation in operations:
+                        part = mine - self.ground.allowed(caller, relation, operation)
+                        if part and part != mine:
+                            kept[relation] = part
+                            break
+                if kept:
+                    fields.append(self._read_field().narrowed(kept))
+            self._closings[caller] = fields
+        return self._closings[caller]
 
     def _read_field(self) -> Field:
         """The columns of all rows as text, by relation and key."""
@@ -295,12 +327,12 @@ class QueryRound:
 
 def _calls(caller: Principal) -> bool:
     """Whether somebody like this gets as far as calling: members, and of those who are none whoever
-    is signed in (one who left, one who never joined). They come without a tenant, or with one that
-    they picked where the context is ``chosen``."""
+    is signed in (one who left, one who never joined), without a tenant: the one that code is told
+    of is vouched for, wherever else callers may pick theirs."""
     if caller.freshness is not Freshness.ANY:
         return False
     if caller.hostile:
-        return caller.kind in _SIGNED_IN and caller.user is not None
+        return caller.kind in _SIGNED_IN and caller.user is not None and caller.tenant is None
     return caller.tenant is not None
 
 
