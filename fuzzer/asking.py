@@ -16,11 +16,12 @@ from tenantfuzz.policies.structure import Operation, RelationName
 from tenantfuzz.results import Failure, Outcome, same_answer, texts_of
 from tenantfuzz.stage import Stage
 from tenantfuzz.steadiness import PLANNERS, planned
-from tenantfuzz.strategies.actions import Action
+from tenantfuzz.strategies.actions import Action, Grants
 from tenantfuzz.strategies.querying.guidance import Guidance, plan_shape
 from tenantfuzz.strategies.querying.lexicon import Lexicon, Vocabulary
 from tenantfuzz.strategies.querying.maker import QueryMaker
 from tenantfuzz.strategies.querying.tree import Query
+from tenantfuzz.strategies.querying.writes import WriteMaker
 from tenantfuzz.strategies.scene import Rows
 from tenantfuzz.strategies.scripting import script
 from tenantfuzz.vocabulary import read_vocabulary
@@ -52,6 +53,9 @@ class Inquiry:
     asked: int = 0
     invalid: int = 0
     failed: int = 0
+    written: int = 0
+    effective: int = 0
+    misspelt: int = 0
     measured: int = 0
     discriminating: int = 0
     faults: Counter[str] = field(default_factory=Counter)
@@ -66,6 +70,9 @@ class Inquiry:
             "queries_failed": self.failed,
             "queries_measured": self.measured,
             "queries_discriminating": self.discriminating,
+            "query_writes": self.written,
+            "query_writes_effective": self.effective,
+            "query_writes_invalid": self.misspelt,
             "queries_explained": self.guidance.explained,
             "plans": len(self.guidance.plans),
         }
@@ -106,19 +113,19 @@ class Asking:
     def lexicon(
         self,
         role: str | None,
-        readable: Mapping[RelationName, tuple[str, ...]],
-        updatable: frozenset[RelationName],
+        grants: Mapping[RelationName, Grants],
+        dml: frozenset[RelationName],
     ) -> Lexicon:
-        """The lexicon of a role, made once."""
+        """The lexicon of a role, made once. Relations in ``dml`` may be met with any statement."""
         if self.inquiry.vocabulary is None:
             self.inquiry.vocabulary = read_vocabulary(self.stage)
-        memo = (role, frozenset(readable))
+        memo = (role, frozenset(grants))
         if memo not in self.inquiry.lexicons:
             self.inquiry.lexicons[memo] = Lexicon(
                 self.stage.catalog,
                 self.stage.model,
-                readable,
-                updatable,
+                {name: grant for name, grant in grants.items() if grant.select},
+                dml,
                 self.inquiry.vocabulary,
                 role,
             )
@@ -219,6 +226,38 @@ class Asking:
         for (_, here), other in zip(measured, there, strict=True):
             self.inquiry.measured += 1
             self.inquiry.discriminating += not same_answer(here, other)
+
+    # Writes by query
+
+    def writes(
+        self, principal: Principal, lexicon: Lexicon, source: random.Random, *, count: int
+    ) -> list[Action]:
+        """So many writes by query; see ``WriteMaker``."""
+        aims = {n: sorted(k) for n, k in self.judge.cut.hidden(self.ground, principal).items()}
+        made = WriteMaker(lexicon, self.rows, aims, source).writes(count)
+        return list({action.sql: action for action in made}.values())
+
+    def effective(self, principal: Principal, actions: Sequence[Action]) -> list[Action]:
+        """Those of the writes that did something, or that failed with a hidden value."""
+        if not actions:
+            return []
+        found: list[Action] = []
+        outcomes = self.stage.write(principal, [a.sql for a in actions])
+        for action, outcome in zip(actions, outcomes, strict=True):
+            failure = outcome.failure
+            self.inquiry.written += 1
+            if failure is None and outcome.affected > 0:
+                self.inquiry.effective += 1
+                found.append(action)
+            elif failure is not None:
+                if failure.sqlstate[:2] in ("42", "0A") and failure.sqlstate not in _LAWFUL:
+                    self.inquiry.faults[f"{failure.sqlstate} {failure.message}"] += 1
+                    self.inquiry.misspelt += 1
+                elif self._told(principal, failure.texts, action.sql) is not None:
+                    found.append(action)
+        return found
+
+    # What waits
 
     def waiting(self, principal: Principal) -> int:
         """How many of its queries wait for ``again``."""

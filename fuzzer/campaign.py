@@ -57,6 +57,7 @@ _PROGRESS_EVERY = 0.2
 _FUZZED_RELATIONS = 5
 _FUZZED_PRINCIPALS = 8
 _ASKED = 12  # queries by each principal of an example
+_WRITTEN = 8  # writes by query of each, where the example writes
 _THOROUGH = 0.25  # share of examples that try the costly shapes
 _WRITE_EVERY = 3  # examples
 _FOLLOW_EVERY = 9  # examples
@@ -349,6 +350,7 @@ class _Campaign:
                     if writing:
                         some = fairness.relations(names, _FUZZED_RELATIONS, source)
                         yield from found(scene.write(principal, some))
+                        yield from found(scene.ask_to_write(principal, source, count=_WRITTEN))
                 yield from found(scene.cut())
                 if writing and self.examples % _FOLLOW_EVERY == 1:
                     yield from found(follow(scene, source.choice(chosen), most=_FOLLOWED))
@@ -495,6 +497,7 @@ class _Campaign:
                 "worlds": self.counters.worlds,
                 "judged": self.counters.judged,
                 "statements": self.prepared.clock.statements,
+                **self.counters.inquiry.figures(),
             },
             selection=self.selection,
         )

@@ -231,7 +231,8 @@ class Judge:
             here = self.stage.read(principal, [step.sql], prepare=False)[0]
             if not same_answer(outcome, here):
                 return  # chance or physical order decides, not hidden data
-            if not steadily_differs(stage, principal, step.sql, statements):
+            removing = name == "removed"
+            if not steadily_differs(stage, principal, step.sql, statements, removing=removing):
                 continue
             code = "TF307" if _is_aggregate(outcome, relation) else "TF106"
             rows = tuple(

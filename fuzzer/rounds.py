@@ -6,14 +6,15 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 
-from tenantfuzz.asking import Asked, Asking, Inquiry
+from tenantfuzz.asking import Asking, Inquiry
 from tenantfuzz.control import Control, had_effect
 from tenantfuzz.counterexample import Step, Witness
 from tenantfuzz.coverage import Ledger
+from tenantfuzz.elsewhere import Elsewhere
 from tenantfuzz.findings import Finding
 from tenantfuzz.judge import Judge
 from tenantfuzz.observation import keys_by_values
-from tenantfuzz.oracles.cut import Perturb, may_be_cut
+from tenantfuzz.oracles.cut import may_be_cut
 from tenantfuzz.oracles.provenance import CANARY, canaries_of
 from tenantfuzz.policies.configuration import Attacker
 from tenantfuzz.policies.model import OwnershipKind
@@ -24,10 +25,11 @@ from tenantfuzz.policies.quoting import identifier, qualified
 from tenantfuzz.policies.structure import Operation, Privilege, Relation, RelationName
 from tenantfuzz.policies.world import World
 from tenantfuzz.registry import Registry
-from tenantfuzz.results import Outcome, RawRow, same_answer
+from tenantfuzz.results import Outcome, RawRow
 from tenantfuzz.stage import Stage
 from tenantfuzz.strategies.actions import Action, Grants
 from tenantfuzz.strategies.plan import Plan
+from tenantfuzz.strategies.querying.lexicon import Lexicon
 from tenantfuzz.strategies.reads import WHOLE, copied_columns, key_columns, reads
 from tenantfuzz.strategies.scene import Rows, Scene
 from tenantfuzz.strategies.writes import writes
@@ -100,8 +102,8 @@ class Round:
     )
     _control: Control = field(init=False)
     _judged: Counter[tuple[object, ...]] = field(default_factory=Counter)
-    _calm: dict[Principal, list[tuple[Action, Outcome]]] = field(default_factory=dict)
     _asking: Asking = field(init=False)
+    _elsewhere: Elsewhere = field(init=False)
 
     def __post_init__(self) -> None:
         state = self.stage.state()
@@ -114,6 +116,7 @@ class Round:
         self._asking = Asking(
             self.stage, self.ground, self._judge, self._rows, self.rig.counters.inquiry
         )
+        self._elsewhere = Elsewhere(self.stage, self.ground, self._judge.cut, self._asking)
         self._scene = Scene(
             self.rig.plan,
             self.world,
@@ -221,7 +224,7 @@ class Round:
             if self._in_turn(principal, action, _MOST_JUDGED):
                 yield from self._try(principal, [action])
         if may_be_cut(principal):
-            self._calm[principal] = [
+            self._elsewhere.reads[principal] = [
                 (a, o)
                 for a, o in zip(actions, outcomes, strict=True)
                 if a.shape in ("select", "count") and a not in suspicious
@@ -306,22 +309,9 @@ class Round:
 
         Relations that plain reads leak from are left out: every query over them would tell it.
         """
-        leaking = self.rig.registry.leaking()
-        relations = self.stage.catalog.relations
-        grants = {
-            name: self.grants(principal, relations[name])
-            for name in self.relations()
-            if str(name) not in leaking
-        }
-        lexicon = self._asking.lexicon(
-            principal.acting_role,
-            {name: grant.select for name, grant in grants.items()},
-            frozenset(
-                n for n, g in grants.items() if g.update and self._attacker(n).has(Attacker.DML)
-            ),
-        )
         inquiry, before = self.rig.counters.inquiry, self._asking.generation
         asked = inquiry.asked
+        lexicon = self._lexicon(principal)
         shown = list(self._asking.ask(principal, lexicon, source, count=count))
         self.rig.counters.generation += self._asking.generation - before
         self.rig.counters.reads += inquiry.asked - asked
@@ -329,59 +319,43 @@ class Round:
             if self._in_turn(principal, action, _MOST_JUDGED):
                 yield from self._try(principal, [action])
 
+    def _lexicon(self, principal: Principal) -> Lexicon:
+        leaking = self.rig.registry.leaking()
+        relations = self.stage.catalog.relations
+        return self._asking.lexicon(
+            principal.acting_role,
+            {
+                name: self.grants(principal, relations[name])
+                for name in self.relations()
+                if str(name) not in leaking
+            },
+            frozenset(n for n in relations if self._attacker(n).has(Attacker.DML)),
+        )
+
+    def ask_to_write(
+        self, principal: Principal, source: random.Random, *, count: int
+    ) -> Iterator[Finding]:
+        """So many writes by query as one principal, each undone."""
+        begun = perf_counter()
+        actions = self._asking.writes(principal, self._lexicon(principal), source, count=count)
+        self.rig.counters.generation += perf_counter() - begun
+        self.rig.counters.writes += len(actions)
+        for action in self._asking.effective(principal, actions):
+            if self._in_turn(principal, action, _MOST_LAWFUL):
+                yield from self._try(principal, [action])
+
     def cut(self) -> Iterator[Finding]:
-        """What was read without a finding once more: where hidden rows are gone, and where they
-        say something else. Principals from whom the same rows are hidden share these worlds."""
-        groups: dict[str, tuple[Mapping[RelationName, set[Key]], list[Principal]]] = {}
-        for principal in dict.fromkeys((*self._calm, *self._asking.principals())):
-            gone = self._judge.cut.hidden(self.ground, principal)
-            if gone:
-                name = repr(sorted((str(r), sorted(k)) for r, k in gone.items()))
-                groups.setdefault(name, (gone, []))[1].append(principal)
-        perturb = Perturb(self.stage.catalog, self.stage.model)
-        for hidden, principals in groups.values():
-            for statements in (self._judge.cut.statements(hidden), perturb.statements(hidden)):
-                cut = statements != perturb.statements(hidden)
-                reads, queries = self._elsewhere(principals, statements, cut=cut)
-                for principal, action in reads:
-                    yield from self._try(principal, [action])
-                # What plain reads showed, queries over the same relations would repeat.
-                for principal, asked in queries:
-                    yield from self._asked_again(principal, asked)
-        self._calm.clear()
-        self._asking.forget()
-
-    def _asked_again(self, principal: Principal, asked: Asked) -> Iterator[Finding]:
-        """A query whose answer changed: as it is, or as it was prepared and planned."""
-        for action in asked.actions():
-            known = self.rig.registry.leaking() & {str(n) for n in asked.query.relations}
-            if known or not self._in_turn(principal, action, _MOST_ASKED):
-                return
-            if (yield from self._try(principal, [action])):
-                return
-
-    def _elsewhere(
-        self, principals: Sequence[Principal], statements: Sequence[str], *, cut: bool
-    ) -> tuple[list[tuple[Principal, Action]], list[tuple[Principal, Asked]]]:
-        """The reads and the queries whose answers differ after the trusted role ran
-        ``statements``."""
-        reads: list[tuple[Principal, Action]] = []
-        queries: list[tuple[Principal, Asked]] = []
-        wire = self.stage.wire
-        changed = wire.groups([["SAVEPOINT elsewhere", *statements]])
-        if all(o.failure is None for o in changed):
-            for principal in principals:
-                done = self._calm.get(principal, [])
-                again = self.stage.read(principal, [a.sql for a, _ in done])
-                reads += [
-                    (principal, action)
-                    for (action, outcome), other in zip(done, again, strict=True)
-                    if not same_answer(outcome, other)
-                ]
-                queries += [(principal, a) for a in self._asking.again(principal, cut=cut)]
-                self.rig.counters.reads += len(again) + self._asking.waiting(principal)
-        wire.execute("ROLLBACK TO elsewhere", "RELEASE elsewhere")
-        return reads, queries
+        """What was read without a finding once more, where hidden rows are gone or changed."""
+        elsewhere, before = self._elsewhere, self._elsewhere.count
+        for difference in elsewhere.differences():
+            principal, read = difference.principal, difference.relations
+            for action in difference.actions:
+                known = read & self.rig.registry.leaking()
+                if known or (read and not self._in_turn(principal, action, _MOST_ASKED)):
+                    break
+                if (yield from self._try(principal, [action])):
+                    break
+        self.rig.counters.reads += elsewhere.count - before
 
     # Writes
 
@@ -409,8 +383,11 @@ class Round:
         self._control.ask(principal, tried)
         outcomes = self.stage.write(principal, [a.sql for a in tried])
         self.rig.counters.writes += len(tried)
-        for action, outcome in zip(tried, outcomes, strict=True):
+        done = list(zip(tried, outcomes, strict=True))
+        for action, outcome in done:
             self._note_write(principal, action, outcome)
+        # What ought to have been refused is judged before what may well be lawful.
+        for action, outcome in sorted(done, key=lambda d: not d[0].hostile):
             if not self._worth_judging(principal, action, outcome):
                 continue
             if action.lasting and had_effect(action, outcome):

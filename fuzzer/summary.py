@@ -2,7 +2,7 @@
 
 import shlex
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tenantfuzz.events import CampaignFinished, Selection, UntestedCell
@@ -237,6 +237,7 @@ def _work(finished: CampaignFinished) -> Iterator[str]:
         f"{plural(finished.checks, 'check')} in {seconds_text(finished.seconds)} "
         f"({rate:,.0f} a second){examples}"
     )
+    yield from _queries(finished.counters)
     timings = finished.timings
     total = timings.generation + timings.database + timings.oracle
     if total > 0:
@@ -244,6 +245,20 @@ def _work(finished: CampaignFinished) -> Iterator[str]:
             f"time: generation {timings.generation / total:.0%}, "
             f"database {timings.database / total:.0%}, oracle {timings.oracle / total:.0%}"
         )
+
+
+def _queries(counters: Mapping[str, int]) -> Iterator[str]:
+    """What generated queries came to: valid for the server; put to the trusted role, answered
+    otherwise where hidden rows are gone; and the shapes of plans that were seen."""
+    asked, measured = counters.get("queries", 0), counters.get("queries_measured", 0)
+    if not asked:
+        return
+    parts = [f"{asked:,} asked", f"{1 - counters['queries_invalid'] / asked:.1%} valid"]
+    if measured:
+        parts.append(f"{counters['queries_discriminating'] / measured:.0%} discriminating")
+    if counters["plans"]:
+        parts.append(plural(counters["plans"], "plan"))
+    yield f"queries: {', '.join(parts)}"
 
 
 def _next(finished: CampaignFinished, path: str, repeat: str) -> Iterator[str]:

@@ -18,6 +18,7 @@ from tenantfuzz.strategies.worlds import crowded_world, designed_worlds
 _TENANT_IN_NOTE = re.compile(r"(?<=its membership) of tenant .*?(?= is not in force)")
 _WORLDS = 3
 _ASKED = 24  # queries by each principal
+_WRITTEN = 16  # writes by query of each
 _FOLLOWED = 2  # lawful writes that a chain goes on from
 
 Found = Iterator[Finding | None]
@@ -56,8 +57,7 @@ class Sweep:
             first = one_of_each(able, most=1)
             chosen = one_of_each(able, most=2) if number == 0 else first
             fresh = [p for p in scene.principals if p.freshness is not Freshness.ANY]
-            # Where two of a kind act, the second seldom shows more: it waits.
-            for party in (first, [p for p in chosen if p not in first]):
+            for party in _parties(first, chosen):
                 for principal in party:
                     yield from scene.read(principal, scene.relations())
                     if number == 1:
@@ -67,6 +67,9 @@ class Sweep:
                 yield from scene.cut()
                 for principal in party:
                     yield from scene.write(principal, scene.relations())
+                    if number == 1:
+                        source = random.Random(f"{self._seed}/writes/{principal.kind}")
+                        yield from scene.ask_to_write(principal, source, count=_WRITTEN)
                     yield None
             if number == 1:
                 for principal in _one_of_each_kind(able):
@@ -130,6 +133,15 @@ def one_of_each(principals: Sequence[Principal], *, most: int) -> list[Principal
         if counts[sort] <= most:
             chosen.append(principal)
     return chosen
+
+
+def _parties(
+    first: Sequence[Principal], chosen: Sequence[Principal]
+) -> tuple[Sequence[Principal], ...]:
+    """Who acts before whom: where two of a kind act, the second seldom shows more than the first;
+    nor does what is no lawful identity, while those of users show little yet."""
+    users = [p for p in first if not p.hostile]
+    return users, [p for p in first if p.hostile], [p for p in chosen if p not in first]
 
 
 def _one_of_each_kind(principals: Sequence[Principal]) -> list[Principal]:

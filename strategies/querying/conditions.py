@@ -11,7 +11,7 @@ from tenantfuzz.strategies.querying.writer import Writer
 Maker = Callable[[Writer, Source, str], str | None]
 
 _WORD = re.compile(r"[A-Za-z]{3,}")
-_FAILING = 0.5  # share of conditions on texts and numbers that fail on some values
+_FAILING = 0.25  # share of conditions on texts and numbers that fail on some values
 
 
 def conditions(writer: Writer, source: Source, most: int = 2) -> list[str]:

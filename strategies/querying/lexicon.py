@@ -14,6 +14,7 @@ from tenantfuzz.policies.structure import (
     RelationName,
     TypeCategory,
 )
+from tenantfuzz.strategies.actions import Grants
 
 _NO_EQUALITY = frozenset(
     "json xml point polygon path line box circle lseg geometry geography raster jsonpath".split()
@@ -83,6 +84,8 @@ class Entry:
     operators: tuple[tuple[Operator, str], ...]
     parted: bool
     lockable: bool
+    grants: Grants
+    dml: bool
 
     def base(self, column: str) -> str:
         """The name of the type behind a column."""
@@ -92,13 +95,13 @@ class Entry:
 
 @dataclass(slots=True)
 class Lexicon:
-    """All of one role. ``readable`` maps each relation to its columns that the role may select,
-    ``updatable`` are those of which it may lock rows."""
+    """All of one role: what it is granted on the relations that it may read, and which of them may
+    be met with any statement (``dml``)."""
 
     catalog: Catalog
     model: Model
-    readable: Mapping[RelationName, tuple[str, ...]]
-    updatable: frozenset[RelationName] = frozenset()
+    grants: Mapping[RelationName, Grants]
+    dml: frozenset[RelationName] = frozenset()
     vocabulary: Vocabulary = field(default_factory=Vocabulary)
     role: str | None = None
     entries: dict[RelationName, Entry] = field(init=False)
@@ -106,8 +109,8 @@ class Lexicon:
     def __post_init__(self) -> None:
         named = {
             name: kept
-            for name, columns in self.readable.items()
-            if (kept := comparable(self.catalog.relations[name], columns))
+            for name, grant in self.grants.items()
+            if (kept := comparable(self.catalog.relations[name], grant.select))
         }
         links = self._links(named)
         by_type: dict[tuple[TypeCategory, str], list[tuple[RelationName, str]]] = {}
@@ -168,7 +171,9 @@ class Lexicon:
                 and self._type(name, column) == (TypeCategory.BASE, operator.left)
             ),
             parted=bool(relation.partition_key),
-            lockable=name in self.updatable,
+            lockable=bool(self.grants[name].update) and name in self.dml,
+            grants=self.grants[name],
+            dml=name in self.dml,
         )
 
     def _sort(self, relation: Relation, column: str) -> str:
