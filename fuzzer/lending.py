@@ -57,8 +57,9 @@ class LentCursor(psycopg.Cursor[Any]):
         """As psycopg's; while its connection is lent COMMIT keeps and ROLLBACK undoes what was done
         since the last of them, and BEGIN is taken note of, also within a text of several."""
         connection = cast("LentConnection", self.connection)
+        given: Any = query  # psycopg's overloads tell templates apart, from Python 3.14 on
         if not connection.lent:
-            return super().execute(query, params, prepare=prepare, binary=binary)
+            return super().execute(given, params, prepare=prepare, binary=binary)
         text = _text(query, connection)
         parts = [text]
         if params is None and ";" in text:
@@ -66,7 +67,7 @@ class LentCursor(psycopg.Cursor[Any]):
         if not any(_ends(part) for part in parts):
             connection.loan.sent.append((text, params))
             changed = connection.loan.instead.get(text)
-            now = query if changed is None else changed.encode()
+            now = given if changed is None else changed.encode()
             return super().execute(now, params, prepare=prepare, binary=binary)
         for part in parts:
             if _BEGIN.match(part) or _MODE.match(part):

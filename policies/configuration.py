@@ -233,7 +233,8 @@ class Query(Section):
 class Adapter(Section):
     """``[[adapters]]``: application code, as a command, as a function in Python (``python``) or as
     one that scopes queries (``scoping``, which ``takes`` text or a tree). ``params`` and ``kinds``
-    are as for queries."""
+    are as for queries; ``writes`` are relations that it writes on its caller's behalf, to be judged
+    by the caller's rules there."""
 
     name: Text
     command: Texts = ()
@@ -244,6 +245,7 @@ class Adapter(Section):
     actor: Literal["service", "principal", "both"] = Field(default="service", alias="as")
     params: Mapping[str, Parameter] = Field(default_factory=dict)
     kinds: OneOrMore = ()
+    writes: OneOrMore = ()
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

@@ -25,6 +25,7 @@ from tenantfuzz.application.sending import NOTHING, Instead, Sent
 from tenantfuzz.engines import scratch_name
 from tenantfuzz.errors import ToolError
 from tenantfuzz.policies.configuration import Adapter
+from tenantfuzz.policies.model import Model
 from tenantfuzz.policies.principals import Principal
 from tenantfuzz.policies.structure import RelationName
 from tenantfuzz.policies.suggestions import did_you_mean
@@ -247,13 +248,13 @@ class Adapters:
         ]
 
     def _written(self, declared: Declared) -> Iterator[RelationName]:
-        relations = self.prepared.model.ownership
         for name in declared.writes:
-            found = [r for r in relations if name in (r.name, str(r))]
-            if not found:
-                near = did_you_mean(name, [r.name for r in relations], quote="'")
+            found = relation_named(name, self.prepared.model)
+            if found is None:
+                names = [r.name for r in self.prepared.model.ownership]
+                near = did_you_mean(name, names, quote="'")
                 raise FaultError(f"{declared.name}: writes: there is no relation {name!r}{near}")
-            yield min(found, key=lambda r: r.schema != "public")
+            yield found
 
     def stop(self) -> None:
         """Ends all processes; whatever is called next starts them anew."""
@@ -283,6 +284,12 @@ class Adapters:
         if required:
             raise FaultError(f"the application cannot log in as {role}: give that role LOGIN")
         return None
+
+
+def relation_named(name: str, model: Model) -> RelationName | None:
+    """The relation that somebody calls ``name``, with its schema or without."""
+    found = [r for r in model.ownership if name in (r.name, str(r))]
+    return min(found, key=lambda r: r.schema != "public", default=None)
 
 
 def adapters_of(prepared: Prepared) -> Adapters:

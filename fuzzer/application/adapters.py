@@ -4,17 +4,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from tenantfuzz.adapters.protocol import FaultError
-from tenantfuzz.adapters.running import adapters_of
+from tenantfuzz.adapters.running import adapters_of, relation_named
 from tenantfuzz.application.code import load_code
 from tenantfuzz.application.functions import python_function
 from tenantfuzz.application.queries import Application, LiveQuery, read_application
 from tenantfuzz.application.scoping import Scoping
+from tenantfuzz.errors import ToolError
 from tenantfuzz.policies.configuration import Adapter
 from tenantfuzz.policies.principals import Principal
 from tenantfuzz.policies.queries import Actor, ApplicationQuery
 from tenantfuzz.policies.query_analysis import analyse
 from tenantfuzz.policies.query_standing import Callers, standings
 from tenantfuzz.policies.query_text import QueryText
+from tenantfuzz.policies.structure import RelationName
+from tenantfuzz.policies.suggestions import did_you_mean
 from tenantfuzz.preparation import Prepared
 from tenantfuzz.strategies.relational import RelationalQuery, relational_queries
 
@@ -53,7 +56,7 @@ def _of_process(adapter: Adapter, prepared: Prepared) -> Iterator[LiveQuery]:
             None,
             _CALLERS,
             function=call,
-            written=call.written,
+            written=call.written or _written(adapter, prepared),
         )
 
 
@@ -70,11 +73,34 @@ def _of(adapter: Adapter, prepared: Prepared) -> Iterator[LiveQuery]:
     if adapter.python is not None:
         function = python_function(adapter.name, code, params, prepared.catalog)
         declared = _declared(adapter, adapter.name, QueryText((), ()), source)
-        yield LiveQuery(declared, function.parameters, {}, None, _CALLERS, function=function)
+        yield LiveQuery(
+            declared,
+            function.parameters,
+            {},
+            None,
+            _CALLERS,
+            function=function,
+            written=_written(adapter, prepared),
+        )
         return
     scoping = Scoping(adapter.name, code, adapter.takes, prepared.catalog)
     for query in relational_queries(prepared.catalog, prepared.model, most=_MOST_SCOPED):
         yield _scoped(adapter, scoping, query, prepared, source)
+
+
+def _written(adapter: Adapter, prepared: Prepared) -> tuple[RelationName, ...]:
+    """The relations that it says it writes. Raises ToolError for one that is not there."""
+    found: list[RelationName] = []
+    for name in adapter.writes:
+        relation = relation_named(name, prepared.model)
+        if relation is None:
+            near = did_you_mean(name, [r.name for r in prepared.model.ownership], quote="'")
+            raise ToolError(
+                f"{prepared.configuration.source}: adapters: {adapter.name}: writes: there is no "
+                f"relation {name!r}{near}"
+            )
+        found.append(relation)
+    return tuple(found)
 
 
 def _declared(adapter: Adapter, name: str, text: QueryText, source: str) -> ApplicationQuery:

@@ -8,7 +8,7 @@ import pytest
 from tenantfuzz.campaign import Options, replay, run_campaign
 from tenantfuzz.errors import ToolError
 from tenantfuzz.events import CampaignFinished
-from tenantfuzz.policies.configuration import Adapter, Query
+from tenantfuzz.policies.configuration import Adapter, Query, parse_configuration
 from tenantfuzz.target import Target, find_target
 
 DESK = Path(__file__).parents[1] / "applications" / "desk"
@@ -127,6 +127,27 @@ def test_the_relation_that_was_not_scoped_is_named() -> None:
     assert mend == "Let app scope members AS members_2 too, and not the root alone."
 
 
+ASSIGNED = {"tickets": {"select": "assignee_id = :user", "update": "assignee_id = :user"}}
+
+
+@pytest.mark.parametrize("form", ["wrong", "right"])
+def test_rules_inside_an_organisation_hold_for_functions(form: str) -> None:
+    adapters = (
+        Adapter(name="app inbox", python=f"desk:inbox_{form}"),
+        Adapter(name="app resolve", python=f"desk:resolve_{form}", writes=("tickets",)),
+    )
+    target = find_target(DESK)
+    access = {"member": ASSIGNED}
+    whole = target.configuration.model_dump(by_alias=True) | {"access": access, "adapters": ()}
+    configuration = parse_configuration(whole, source="desk")
+    configuration = configuration.model_copy(update={"adapters": adapters})
+    finished = run(replace(target, configuration=configuration))
+    found = {(f.relation, f.code) for f in finished.findings}
+    leaks = {("app inbox", "TF401"), ("app resolve", "TF402")}
+    assert found == (leaks if form == "wrong" else set())
+    assert finished.coverage.untested == ()
+
+
 JOIN = (
     "SELECT r.body, t.subject FROM replies r JOIN tickets t ON t.id = r.ticket_id"
     " WHERE r.org_id = :tenant"
@@ -154,6 +175,11 @@ def test_a_scoping_function_that_fails_is_untested() -> None:
     (cell,) = finished.coverage.untested
     assert cell.relation == "app"
     assert "RuntimeError: not ready yet" in cell.reason
+
+
+def test_a_relation_that_it_writes_and_that_is_not_there() -> None:
+    with pytest.raises(ToolError, match=r"writes: there is no relation 'ticket'.* 'tickets'"):
+        run(desk(Adapter(name="app", python="desk:undo", writes=("ticket",))))
 
 
 @pytest.mark.parametrize(

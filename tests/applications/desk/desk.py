@@ -314,6 +314,32 @@ def undo(connection: Connection, caller: Caller, ticket_id: str) -> object:
     return found
 
 
+# What a member may see and change inside its organisation: the tickets that are assigned to it
+
+
+def inbox_right(session: Session, caller: Caller) -> object:
+    query = select(Ticket).where(Ticket.assignee_id == caller.user)
+    return [(t.id, t.subject) for t in scoped(session, caller).scalars(query)]
+
+
+def inbox_wrong(session: Session, caller: Caller) -> object:
+    return [(t.id, t.subject) for t in scoped(session, caller).scalars(select(Ticket))]
+
+
+def resolve_right(connection: Connection, caller: Caller, ticket_id: str) -> object:
+    query = (
+        "UPDATE tickets SET subject = 'resolved' WHERE id = %s AND org_id = %s AND assignee_id = %s"
+    )
+    connection.execute(query, (ticket_id, caller.tenant, caller.user))
+    return None
+
+
+def resolve_wrong(connection: Connection, caller: Caller, ticket_id: str) -> object:
+    query = "UPDATE tickets SET subject = 'resolved' WHERE id = %s AND org_id = %s"
+    connection.execute(query, (ticket_id, caller.tenant))
+    return None
+
+
 # An order that others' rows decide
 
 
