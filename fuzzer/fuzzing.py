@@ -45,9 +45,11 @@ def fuzz(
         if max_examples is not None:
             size = min(size, max_examples - done)
         begun = monotonic()
-        events, ran, drawing = _chunk(plan, run, base_seed + chunk, size, deadline)
+        events, ran, drawing, failed = _chunk(plan, run, base_seed + chunk, size, deadline)
         spend(drawing)
         yield from events
+        if failed is not None:
+            raise failed
         done += ran
         chunk += 1
         spent = max(monotonic() - begun, 0.001)
@@ -58,9 +60,12 @@ def fuzz(
 
 def _chunk(
     plan: Plan, run: RunExample, chunk_seed: int, size: int, deadline: float | None
-) -> tuple[list[Event], int, float]:
+) -> tuple[list[Event], int, float, Exception | None]:
+    """What the examples gave, how many there were, the seconds that drawing took, and what ended
+    them before their time."""
     events: list[Event] = []
     ran = 0
+    failed: Exception | None = None
     begun, playing = monotonic(), 0.0
 
     @seed(chunk_seed)
@@ -73,16 +78,21 @@ def _chunk(
     )
     @given(world=worlds(plan), choice=st.integers(0, 2**32 - 1))
     def example(world: World, choice: int) -> None:
-        nonlocal ran, playing
-        if deadline is not None and monotonic() >= deadline:
+        nonlocal ran, playing, failed
+        if failed is not None or (deadline is not None and monotonic() >= deadline):
             return
         ran += 1
         started = monotonic()
-        events.extend(run(world, random.Random(f"{chunk_seed}/{choice}")))
+        try:
+            events.extend(run(world, random.Random(f"{chunk_seed}/{choice}")))
+        except Exception as error:
+            # Hypothesis would take it for a failing test: try it again, and find it flaky where
+            # a server that was lost is back.
+            failed = error
         playing += monotonic() - started
 
     example()
-    return events, ran, monotonic() - begun - playing
+    return events, ran, monotonic() - begun - playing, failed
 
 
 class Fairness:

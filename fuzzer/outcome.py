@@ -1,6 +1,7 @@
 """What becomes of a campaign: its end, however it came, and the exit status that says it."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 
 from tenantfuzz.errors import ToolError
 from tenantfuzz.events import (
@@ -13,6 +14,7 @@ from tenantfuzz.events import (
     Progress,
     ReplayResult,
     Timings,
+    Warning,
     WarningRaised,
 )
 from tenantfuzz.exit_status import ExitStatus
@@ -60,9 +62,11 @@ def follow(events: Iterator[Event], show: Callable[[Event], None]) -> CampaignFi
     try:
         for event in events:
             seen.take(event)
-            show(event)
             if isinstance(event, CampaignFinished):
-                return event
+                finished = _tidied(events, event, show)
+                show(finished)
+                return finished
+            show(event)
     except KeyboardInterrupt as stop:
         if seen.started is None:
             raise  # there is nothing to tell yet
@@ -92,10 +96,24 @@ def _ended(
                 seen.take(following)
         except (KeyboardInterrupt, StopIteration):
             pass
-        finally:
-            events.close()
-    finished = seen.finished or seen.account(reason)
+    finished = _tidied(events, seen.finished or seen.account(reason), show)
     show(finished)
+    return finished
+
+
+def _tidied(
+    events: Iterator[Event], finished: CampaignFinished, show: Callable[[Event], None]
+) -> CampaignFinished:
+    """``finished`` when the campaign has given everything back; what it could not is a warning,
+    for the verdict stands."""
+    if not isinstance(events, Generator):
+        return finished
+    try:
+        events.close()
+    except ToolError as error:
+        warning = Warning("", f"not all was tidied up: {error}; the next run does")
+        show(WarningRaised(warning))
+        return replace(finished, warnings=(*finished.warnings, warning))
     return finished
 
 

@@ -15,7 +15,7 @@ from psycopg.pq import abc as pq_abc
 
 SECONDS = 90.0  # for one answer; longer than any statement timeout of the tool's own
 CONNECT_SECONDS = 20  # for a new connection
-_FULL_SECONDS = 15.0  # how long a server may have no free connection
+_FULL_SECONDS = 10.0  # how long a server may have no free connection
 _PAUSE = 0.25
 # What a full server says, in its own language; elsewhere it is not asked again.
 _FULL = ("too many clients", "too many connections", "remaining connection slots")

@@ -245,4 +245,4 @@ class Wire:
 
 
 def _first_line(error: psycopg.Error) -> str:
-    return str(error).strip().partition("\n")[0]
+    return str(error).strip().partition("\n")[0].removeprefix("consuming input failed: ")
