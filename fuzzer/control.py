@@ -35,7 +35,8 @@ class Control:
         if principal.freshness is not Freshness.ANY:
             identities = [()]  # a setting that was used once is never NULL again
         for settings in identities:
-            outcomes = self.stage.trusted([a.sql for a in new], settings=settings)
+            doors = [(a.relation, a.operation) for a in new]
+            outcomes = self.stage.trusted([a.sql for a in new], settings=settings, doors=doors)
             for action, outcome in zip(new, outcomes, strict=True):
                 self._outcomes[action.sql] = outcome
                 if settings and had_effect(action, outcome):

@@ -96,8 +96,12 @@ class Ledger:
             self.broken[door] = ("TF906", f"{operation} was not tried: {failure.message}")
             self.refusals[door] = f"the tool failed to try it: {failure.message}"
         elif failure.sqlstate == "57014":
-            self.broken[door] = ("TF905", f"{operation} took too long: {failure.message}")
+            self.broken.setdefault(door, ("TF905", f"{operation} took too long: {failure.message}"))
             self.refusals[door] = "the statement took too long and was cancelled"
+            if operation is Operation.SELECT:  # nothing else was tried then
+                for other in Operation:
+                    reason = "reading it took too long and was cancelled"
+                    self.refusals.setdefault((relation, other), reason)
         elif (
             operation is Operation.SELECT and failure.sqlstate != "42501" and not principal.hostile
         ):

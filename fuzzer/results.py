@@ -29,6 +29,7 @@ class Failure:
 
 
 _SKIPPED = Failure("25P02", "not run: a statement before it failed")
+_GIVEN_UP = Failure("57014", "not run: others of the same kind took too long")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,11 @@ def read_result(result: pq_abc.PGresult) -> Outcome:
 def skipped() -> Outcome:
     """The outcome of a statement that was not run because one before it failed."""
     return Outcome("", [], None, _SKIPPED)
+
+
+def given_up() -> Outcome:
+    """The outcome of a statement that was not run because others like it took too long."""
+    return Outcome("", [], None, _GIVEN_UP)
 
 
 def _rows(result: pq_abc.PGresult) -> list[RawRow]:

@@ -1,7 +1,7 @@
 """The stage: one transaction in which a world stands and principals act."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -23,7 +23,7 @@ from tenantfuzz.policies.principals import Freshness, MembershipFact, Population
 from tenantfuzz.policies.quoting import identifier, literal, qualified
 from tenantfuzz.policies.structure import Catalog, RelationKind, RelationName
 from tenantfuzz.policies.world import World
-from tenantfuzz.results import Outcome
+from tenantfuzz.results import Outcome, given_up
 from tenantfuzz.scripts import is_script
 from tenantfuzz.wire import Wire
 
@@ -36,6 +36,7 @@ _SETTINGS = (
 )
 _BATCH = 100  # reads in one trip to the server
 _DROPPED = -1
+_FIRST_FEW = 2  # writes that a door has to stand before all are sent at once
 _SWEEP_AFTER = 4000  # statements between two vacuums
 _TABLES = frozenset({RelationKind.TABLE, RelationKind.PARTITIONED})
 
@@ -290,59 +291,120 @@ class Stage:
         *,
         prepare: bool = True,
         again: bool = False,
+        doors: Sequence[Hashable] = (),
     ) -> list[Outcome]:
         """Runs reads as ``principal`` under one savepoint; what fails does not stop the rest.
 
         ``again``: it acted in this transaction before, and its settings are as it left them.
+        ``doors``: what each statement comes to; where some took too long the rest is not run.
 
         Scripts come last, each in a batch of its own: they cannot be pipelined, and leave things
         behind until their savepoint goes.
         """
-        plain = [s for s in statements if not is_script(s)]
-        if len(plain) < len(statements):
-            batch = self._read_batches(principal, plain, prepare=prepare, again=again)
-            answers = iter(batch)
-            scripts = [s for s in statements if is_script(s)]
-            alone = [
-                self._read_batches(principal, [s], prepare=False, again=again) for s in scripts
-            ]
-            later = (outcome for outcomes in alone for outcome in outcomes)
-            return [next(later if is_script(s) else answers) for s in statements]
-        return self._read_batches(principal, statements, prepare=prepare, again=again)
+        plain = [i for i, s in enumerate(statements) if not is_script(s)]
+        scripts = [i for i, s in enumerate(statements) if is_script(s)]
+        outcomes: dict[int, Outcome] = {}
+        for part in (plain, *([i] for i in scripts)):
+            answers = self._read_batches(
+                principal,
+                [statements[i] for i in part],
+                prepare=prepare and part is plain,
+                again=again,
+                doors=[doors[i] for i in part] if doors else (),
+            )
+            outcomes.update(zip(part, answers, strict=True))
+        return [outcomes[i] for i in range(len(statements))]
 
     def _read_batches(
-        self, principal: Principal, statements: Sequence[str], *, prepare: bool, again: bool
+        self,
+        principal: Principal,
+        statements: Sequence[str],
+        *,
+        prepare: bool,
+        again: bool,
+        doors: Sequence[Hashable],
     ) -> list[Outcome]:
         head = ["SAVEPOINT act", *self._identity(principal, again=again)]
         tail = ["ROLLBACK TO act", "RELEASE act"]
         outcomes: list[Outcome] = []
         while len(outcomes) < len(statements):
-            batch = statements[len(outcomes) : len(outcomes) + _BATCH]
+            start = len(outcomes)
+            batch = statements[start : start + _BATCH]
+            if doors and self.wire.clock.slow:
+                shut = [self.wire.clock.is_given_up(d) for d in doors[start : start + _BATCH]]
+                if shut[0]:
+                    outcomes.append(given_up())
+                    continue
+                batch = batch[: shut.index(True)] if True in shut else batch
             results = self.wire.groups([head, batch, tail], prepare=prepare)
             self._enter(principal, results[: len(head)])
             outcomes += [o for o in results[len(head) : len(head) + len(batch)] if not o.skipped]
+            if doors:  # only the last of a batch can have failed
+                self._note_slow(doors[len(outcomes) - 1], outcomes[-1])
         return outcomes
 
-    def write(self, principal: Principal, statements: Sequence[str]) -> list[Outcome]:
-        """Runs writes as ``principal``, each undone before the next."""
+    def _note_slow(self, door: Hashable, outcome: Outcome) -> None:
+        if outcome.failure is not None and outcome.failure.sqlstate == "57014":
+            self.wire.clock.slow[door] += 1
+
+    def write(
+        self, principal: Principal, statements: Sequence[str], *, doors: Sequence[Hashable] = ()
+    ) -> list[Outcome]:
+        """Runs writes as ``principal``, each undone before the next. ``doors`` is as for
+        ``read``."""
         head = ["SAVEPOINT act", *identity_statements(principal, self.catalog), "SAVEPOINT write"]
         self._enter(principal, self.wire.groups([head]))
-        results = self._each_undone(statements, prepare=True)
+        results = self._each_undone(statements, prepare=True, doors=doors)
         self.wire.execute("ROLLBACK TO act", "RELEASE act")
         return results
 
     def trusted(
-        self, statements: Sequence[str], *, settings: Sequence[tuple[str, str]] = ()
+        self,
+        statements: Sequence[str],
+        *,
+        settings: Sequence[tuple[str, str]] = (),
+        doors: Sequence[Hashable] = (),
     ) -> list[Outcome]:
         """Runs statements as the trusted role, without row security, each undone. With
-        ``settings`` triggers take it for the principal whose settings these are."""
+        ``settings`` triggers take it for the principal whose settings these are. ``doors`` is as
+        for ``read``."""
         told = [f"SELECT set_config({literal(n)}, {literal(v)}, true)" for n, v in settings]
         self.wire.execute("SAVEPOINT trusted", *told, "SAVEPOINT write")
-        results = self._each_undone(statements, prepare=False)
+        results = self._each_undone(statements, prepare=False, doors=doors)
         self.wire.execute("ROLLBACK TO trusted", "RELEASE trusted")
         return results
 
-    def _each_undone(self, statements: Sequence[str], *, prepare: bool) -> list[Outcome]:
+    def _each_undone(
+        self, statements: Sequence[str], *, prepare: bool, doors: Sequence[Hashable]
+    ) -> list[Outcome]:
+        """The outcome of each statement, undone by the savepoint ``write``.
+
+        All go out at once, but those that come to a door for the first time in this run: of these
+        only a few, so that a door where all take too long is given up soon.
+        """
+        clock = self.wire.clock
+        results: list[Outcome] = []
+        while len(results) < len(statements):
+            start = len(results)
+            most = len(statements)
+            if doors:
+                ahead = doors[start:]
+                if clock.is_given_up(ahead[0]):
+                    results.append(given_up())
+                    continue
+                wary = ahead[0] not in clock.quick or clock.slow
+                same = next((i for i, d in enumerate(ahead) if d != ahead[0]), len(ahead))
+                known = next((i for i, d in enumerate(ahead) if d not in clock.quick), len(ahead))
+                most = min(same, _FIRST_FEW) if wary else known
+            part = self._batch_undone(statements[start : start + most], prepare=prepare)
+            results += part
+            if doors:
+                clock.quick.add(doors[start])
+                for door, outcome in zip(doors[start:], part, strict=False):
+                    self._note_slow(door, outcome)
+        return results
+
+    def _batch_undone(self, statements: Sequence[str], *, prepare: bool) -> list[Outcome]:
         """The outcome of each statement, undone by the savepoint ``write``; constraints that may
         wait are checked at once, and what they say counts as the statement's own failure."""
         checks = ["SET CONSTRAINTS ALL IMMEDIATE"] if self.loader.deferrable else []

@@ -4,8 +4,9 @@ An error is a result here, not an exception. ``psycopg.pq`` is used directly: a 
 a few dozen microseconds, and decoding values that are only compared would double that.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
@@ -22,6 +23,7 @@ _BATCH = 128  # statements between two syncs' readings: keeps both socket buffer
 _FLUSH = 8
 _MAX_PREPARED = 2000
 _PATIENCE = 30.0  # seconds; statements end after ten, or their transaction's locks after five
+_PATIENT_TIMES = 2  # statements at one door that may take too long
 _SHOWN = 160  # characters of a statement that a message quotes
 
 
@@ -31,10 +33,17 @@ class ServerLostError(ToolError):
 
 @dataclass(slots=True)
 class Clock:
-    """Seconds spent waiting for the database and statements sent, over all wires of a run."""
+    """Seconds spent waiting for the database and statements sent, over all wires of a run; and how
+    often statements were cancelled because they took too long, by the door that they came to."""
 
     database: float = 0.0
     statements: int = 0
+    slow: Counter[Hashable] = field(default_factory=Counter)
+    quick: set[Hashable] = field(default_factory=set)  # doors that statements came to before
+
+    def is_given_up(self, door: Hashable) -> bool:
+        """Whether what comes to the door is not worth waiting for any more."""
+        return bool(self.slow) and self.slow[door] >= _PATIENT_TIMES
 
 
 class Wire:
