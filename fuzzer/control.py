@@ -35,8 +35,8 @@ class Control:
         if principal.freshness is not Freshness.ANY:
             identities = [()]  # a setting that was used once is never NULL again
         for settings in identities:
-            doors = [(a.relation, a.operation) for a in new]
-            outcomes = self.stage.trusted([a.sql for a in new], settings=settings, doors=doors)
+            texts, doors = [a.sql for a in new], doors_of(new)
+            outcomes = self.stage.trusted(texts, settings=settings, doors=doors)
             for action, outcome in zip(new, outcomes, strict=True):
                 self._outcomes[action.sql] = outcome
                 if settings and had_effect(action, outcome):
@@ -61,3 +61,8 @@ class Control:
 def had_effect(action: Action, outcome: Outcome) -> bool:
     """Whether a write did anything; TRUNCATE does not say how much."""
     return outcome.failure is None and (outcome.affected > 0 or action.shape == "truncate")
+
+
+def doors_of(actions: Sequence[Action]) -> list[Door]:
+    """The door that each action comes to."""
+    return [(a.relation, a.operation) for a in actions]

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tenantfuzz.asking import Asking
+from tenantfuzz.control import doors_of
 from tenantfuzz.oracles.cut import Cut, Perturb
 from tenantfuzz.policies.predictions import Key, Prediction
 from tenantfuzz.policies.principals import Principal
@@ -67,12 +68,13 @@ class Elsewhere:
         with self.stage.altered(statements) as done:
             for principal in principals if done else ():
                 calm = self.reads.get(principal, [])
-                again = self.stage.read(principal, [a.sql for a, _ in calm])
+                doors = doors_of([action for action, _ in calm])
+                again = self.stage.read(principal, [a.sql for a, _ in calm], doors=doors)
                 self.count += len(again) + self.asking.waiting(principal)
                 reads += [
                     Difference(principal, (action,))
                     for (action, outcome), other in zip(calm, again, strict=True)
-                    if not same_answer(outcome, other)
+                    if not same_answer(outcome, other) and not other.cancelled
                 ]
                 queries += [
                     Difference(principal, a.actions(), frozenset(map(str, a.query.relations)))

@@ -56,6 +56,11 @@ class Outcome:
         return self.failure is _SKIPPED
 
     @property
+    def cancelled(self) -> bool:
+        """Whether it took too long, or was not run because others like it did."""
+        return self.failure is not None and self.failure.sqlstate == "57014"
+
+    @property
     def affected(self) -> int:
         """The count in the command tag (0 where it has none)."""
         last = self.tag.rpartition(" ")[2]

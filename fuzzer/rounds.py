@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 from tenantfuzz.asking import Asking, Inquiry
-from tenantfuzz.control import Control, had_effect
+from tenantfuzz.control import Control, doors_of, had_effect
 from tenantfuzz.counterexample import Step, Witness
 from tenantfuzz.coverage import Ledger
 from tenantfuzz.elsewhere import Elsewhere
@@ -164,14 +164,10 @@ class Round:
         return rows
 
     def relations(self) -> tuple[RelationName, ...]:
-        """The relations that are tried: all that are judged, or those that were asked for, but
-        none that takes too long to read."""
+        """The relations that are tried: all, or those asked for, but none too slow to read."""
         only, clock = self.rig.only, self.stage.wire.clock
-        return tuple(
-            n
-            for n in self.stage.judged()
-            if (only is None or n in only) and not clock.is_given_up((n, Operation.SELECT))
-        )
+        names = [n for n in self.stage.judged() if only is None or n in only]
+        return tuple(n for n in names if not clock.is_given_up((n, Operation.SELECT)))
 
     def grants(self, principal: Principal, relation: Relation) -> Grants:
         """The columns of the relation that the principal's role may use."""
@@ -217,7 +213,7 @@ class Round:
         self.rig.counters.generation += perf_counter() - begun
         if not actions:
             return
-        outcomes = self.stage.read(principal, [a.sql for a in actions], doors=_doors(actions))
+        outcomes = self.stage.read(principal, [a.sql for a in actions], doors=doors_of(actions))
         self.rig.counters.reads += len(actions)
         visible: dict[RelationName, int] = {}
         suspicious: list[Action] = []
@@ -386,7 +382,7 @@ class Round:
             return
         tried = list(actions.values())
         self._control.ask(principal, tried)
-        outcomes = self.stage.write(principal, [a.sql for a in tried], doors=_doors(tried))
+        outcomes = self.stage.write(principal, [a.sql for a in tried], doors=doors_of(tried))
         self.rig.counters.writes += len(tried)
         done = list(zip(tried, outcomes, strict=True))
         for action, outcome in done:
@@ -472,7 +468,7 @@ class Round:
                 if action.lasting:
                     actions.setdefault(action.sql, action)
         tried = list(actions.values())
-        outcomes = self.stage.write(principal, [a.sql for a in tried], doors=_doors(tried))
+        outcomes = self.stage.write(principal, [a.sql for a in tried], doors=doors_of(tried))
         self.rig.counters.writes += len(tried)
         effective: dict[tuple[RelationName, str], Action] = {}
         for action, outcome in zip(tried, outcomes, strict=True):
@@ -555,14 +551,6 @@ class Round:
         elif verdict.findings:
             self.rig.stale[door] += 1
         return bool(verdict.findings)
-
-
-def _doors(actions: Sequence[Action]) -> list[tuple[RelationName, Operation]]:
-    return [(a.relation, a.operation) for a in actions]
-
-
-def _is_without_verdict(outcome: Outcome) -> bool:
-    return outcome.failure is not None and outcome.failure.sqlstate in _NO_VERDICT
 
 
 def _needed(steps: Sequence[Step], finding: Finding) -> tuple[Step, ...]:

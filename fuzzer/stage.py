@@ -344,7 +344,7 @@ class Stage:
         return outcomes
 
     def _note_slow(self, door: Hashable, outcome: Outcome) -> None:
-        if outcome.failure is not None and outcome.failure.sqlstate == "57014":
+        if outcome.cancelled:
             self.wire.clock.slow[door] += 1
 
     def write(

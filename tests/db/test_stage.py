@@ -455,3 +455,45 @@ def test_an_earlier_identity_leaves_an_empty_setting(stage: Stage, freshness: Fr
     stage.open(WORLD, after=residual)
     assert stage.read(residual, [WHO])[0].rows == [(b"stage_app", b"stage_app", b"")]
     assert stage.read(residual, ["SELECT count(*) FROM issues"])[0].rows == [(b"0",)]
+
+
+MEMBER = Principal("member", role="stage_app", settings=(("app.org", "1"),))
+SLEEP = "SELECT pg_sleep(20)"
+
+
+def test_reads_of_a_door_that_takes_too_long_are_given_up(world: Stage) -> None:
+    world.wire.execute("SET LOCAL statement_timeout = '50ms'")
+    statements = ["SELECT 1", SLEEP, "SELECT 2", SLEEP, "SELECT 3", SLEEP, "SELECT 4"]
+    doors = ["quick", "slow", "quick", "slow", "slow", "slow", "quick"]
+    outcomes = world.read(MEMBER, statements, doors=doors)
+    assert sqlstates(outcomes) == ["ok", "57014", "ok", "57014", "57014", "57014", "ok"]
+    messages = [o.failure.message for o in outcomes if o.failure]
+    cancelled = "canceling statement due to statement timeout"
+    untried = "not run: others of the same kind took too long"
+    assert messages == [cancelled, cancelled, untried, untried]
+    assert sqlstates(world.read(MEMBER, ["SELECT 5"], doors=["slow"])) == ["57014"]
+    assert sqlstates(world.read(MEMBER, ["SELECT 5"])) == ["ok"]
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_writes_at_a_door_that_takes_too_long_are_given_up(world: Stage, trusted: bool) -> None:
+    world.wire.execute("SET LOCAL statement_timeout = '50ms'")
+    insert = "INSERT INTO issues (id, org_id, title) VALUES (30, 1, 'x')"
+    statements = [insert, *[SLEEP] * 9, insert]
+    doors = ["quick", *["slow"] * 9, "quick"]
+    if trusted:
+        outcomes = world.trusted(statements, doors=doors)
+    else:
+        outcomes = world.write(MEMBER, statements, doors=doors)
+    assert sqlstates(outcomes) == ["ok", *["57014"] * 9, "ok"]
+    messages = [o.failure.message for o in outcomes if o.failure]
+    assert messages[2:] == ["not run: others of the same kind took too long"] * 7
+
+
+def test_a_door_that_was_quick_takes_all_at_once_and_may_still_become_slow(world: Stage) -> None:
+    world.wire.execute("SET LOCAL statement_timeout = '50ms'")
+    update = "UPDATE issues SET title = 'y'"
+    assert sqlstates(world.write(MEMBER, [update] * 5, doors=["d"] * 5)) == ["ok"] * 5
+    slow = world.write(MEMBER, [update, SLEEP, SLEEP, update], doors=["d"] * 4)
+    assert sqlstates(slow) == ["ok", "57014", "57014", "ok"]
+    assert sqlstates(world.write(MEMBER, [update], doors=["d"])) == ["57014"]
