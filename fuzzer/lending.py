@@ -64,7 +64,7 @@ class LentCursor(psycopg.Cursor[Any]):
         parts = [text]
         if params is None and ";" in text:
             parts = [s.text for s in split_statements(text)]
-        if not any(_ends(part) for part in parts):
+        if not any(ends_transaction(part) for part in parts):
             connection.loan.sent.append((text, params))
             changed = connection.loan.instead.get(text)
             now = given if changed is None else changed.encode()
@@ -99,7 +99,7 @@ def _text(query: Query, connection: psycopg.Connection[Any]) -> str:
     return query.decode(errors="replace") if isinstance(query, bytes) else str(query)
 
 
-def _ends(statement: str) -> bool:
+def ends_transaction(statement: str) -> bool:
     """Whether a statement begins or ends a transaction, or says how one is to be."""
     return any(p.match(statement) for p in (_BEGIN, _COMMIT, _ROLLBACK, _MODE))
 

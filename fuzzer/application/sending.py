@@ -104,6 +104,7 @@ def _ordered(text: str) -> bool:
         tree = sqlglot.parse_one(text, dialect="postgres")
     except (SqlglotError, RecursionError):
         return False
+    tree = tree.unnest()
     return isinstance(tree, exp.Query) and tree.args.get("order") is not None
 
 
