@@ -87,9 +87,10 @@ class Filler:
     def preferred(self, name: RelationName, turn: int, ordinal: int) -> dict[str, str | None]:
         """What a row with this turn would rather have, by column."""
         rotation, chance = self.turns.get(name, 0), None
-        if rotation or (self.crowded and turn >= self._plan.variety(name)):
+        crowded = self.crowded and turn >= self._plan.variety(name)
+        if rotation or crowded:
             chance = f"{self._chance}/{rotation}"
-        return self._plan.preferred(name, turn, ordinal, chance=chance)
+        return self._plan.preferred(name, turn, ordinal, chance=chance, together=crowded)
 
     def _next_ordinal(self, name: RelationName) -> int:
         ordinal = self._ordinals.get(name, 0)

@@ -87,22 +87,29 @@ class Plan:
     stirring: frozenset[RelationName] = frozenset()
 
     def preferred(
-        self, name: RelationName, turn: int, ordinal: int, *, chance: str | None = None
+        self,
+        name: RelationName,
+        turn: int,
+        ordinal: int,
+        *,
+        chance: str | None = None,
+        together: bool = False,
     ) -> dict[str, str | None]:
         """Values that a row with this ``turn`` would rather have, by column.
 
         Columns that decide verdicts run through their values, each alone; where a ``chance`` is
-        given, a few of them have values that follow from it and the turn. The others are as they
-        ordinarily are. Rows of a partitioned table run through its leaves. Configured values win;
-        those of unique columns follow the ``ordinal``. After a refusal every other variant does
-        without the deciding values.
+        given, up to two have values that follow from it and the turn (``together``: mostly two,
+        since each alone is shown elsewhere). The others are as they ordinarily are. Rows of a
+        partitioned table run through its leaves. Configured values win; those of unique columns
+        follow the ``ordinal``. After a refusal every other variant does without the deciding
+        values.
         """
         values: dict[str, str | None] = {}
         cycling = self.cycling.get(name, {})
         if self.variants.get(name, 0) % 2:
             pass
         elif chance is not None:
-            values |= _by_chance(cycling, f"{chance}/{name}/{turn}")
+            values |= _by_chance(cycling, f"{chance}/{name}/{turn}", together=together)
         elif singles := singles_of(cycling):
             at = turn % (len(singles) + 1)
             if at:
@@ -140,12 +147,15 @@ class Plan:
         return 1 + len(singles_of(self.cycling.get(name, {})))
 
 
-def _by_chance(cycling: Mapping[str, tuple[str, ...]], chance: str) -> dict[str, str | None]:
+def _by_chance(
+    cycling: Mapping[str, tuple[str, ...]], chance: str, *, together: bool
+) -> dict[str, str | None]:
     """Up to two deciding columns with one of their values each."""
     if not cycling:
         return {}
     source = random.Random(chance)
-    columns = source.sample(sorted(cycling), min(source.choice((0, 1, 1, 2)), len(cycling)))
+    count = source.choice((1, 2, 2, 2) if together else (0, 1, 1, 2))
+    columns = source.sample(sorted(cycling), min(count, len(cycling)))
     return {column: source.choice(cycling[column]) for column in columns}
 
 

@@ -20,6 +20,7 @@ from tenantfuzz.strategies.ordering import nullable
 
 _MOST_USERS = 4  # rows of one relation and tenant that are made for its users, at most
 _MOST_VALUES = 8  # that are made for the values of deciding columns
+_BYSTANDERS = 12  # tenants
 _MOST_PAIRS = 48  # that are made for pairs of deciding values
 _MOST_LEAVES = 6  # that are made for partitions
 
@@ -118,7 +119,7 @@ class Populator:
 
     def _name_tenants(self) -> None:
         model, shape = self._model, self._shape
-        wanted = shape.tenants + shape.empty_tenant
+        wanted = shape.tenants + shape.empty_tenant + self._bystanders()
         name, key = model.tenants, model.tenant_key
         if name is None or key is None:
             enough = len(model.tenant_values) > shape.tenants
@@ -129,6 +130,13 @@ class Populator:
             self._tenants = [v for row in rows if (v := row.get(key)) is not None][:wanted]
             return
         self._tenants, self._tenant_ordinals = self._keys(name, key, wanted)
+
+    def _bystanders(self) -> int:
+        """How many tenants without rows or members a crowd has, where two values of a tenant may
+        decide together."""
+        name = self._model.tenants
+        several = name is not None and len(self._plan.cycling.get(name, {})) > 1
+        return _BYSTANDERS if self._shape.crowd and several else 0
 
     def _keys(
         self, name: RelationName, key: str, wanted: int
@@ -154,7 +162,7 @@ class Populator:
         shape, model = self._shape, self._model
         self._people = plan_people(
             self._plan,
-            len(self._tenants),
+            min(len(self._tenants), shape.tenants + shape.empty_tenant),
             kinds=shape.kinds,
             dual=shape.dual,
             outsider=shape.outsider,
