@@ -18,6 +18,7 @@ from hypothesis.errors import NoSuchExample
 
 from tenantfuzz.counterexample import Witness
 from tenantfuzz.findings import Finding
+from tenantfuzz.linked_rows import LinkedRows
 from tenantfuzz.policies.model import Model, OwnershipKind
 from tenantfuzz.policies.predictions import Key
 from tenantfuzz.policies.structure import Catalog, ForeignKey, Relation, RelationName
@@ -291,30 +292,12 @@ class Shrinker:
     def _keys(self, row: Row) -> tuple[ForeignKey, ...]:
         return self._model.foreign_keys(self._catalog, row.relation)
 
-    def _points_at(self, row: Row, target: Row) -> bool:
-        return any(
-            fk.target == target.relation
-            and all(
-                row.values.get(c) is not None and row.values.get(c) == target.values.get(t)
-                for c, t in zip(fk.columns, fk.target_columns, strict=True)
-            )
-            for fk in self._keys(row)
-        )
-
     def _with_children(self, rows: Sequence[Row], gone: set[int]) -> set[int]:
         """The rows that go when these go: all that refer to them."""
-        gone = set(gone)
-        for index, row in enumerate(rows):
-            if index not in gone and any(self._points_at(row, rows[g]) for g in gone):
-                gone.add(index)
-        return gone
+        return LinkedRows(rows, self._catalog, self._model).with_children(gone)
 
     def _with_parents(self, rows: Sequence[Row], chosen: set[int]) -> set[int]:
-        chosen = set(chosen)
-        for index in range(len(rows) - 1, -1, -1):
-            if index in chosen:
-                chosen |= {i for i, other in enumerate(rows) if self._points_at(rows[index], other)}
-        return chosen
+        return LinkedRows(rows, self._catalog, self._model).with_parents(chosen)
 
     def _part(self, world: World, chosen: set[int]) -> World | None:
         if len(chosen) == len(world.rows) or not chosen:
