@@ -18,11 +18,13 @@ NO_ROW_SECURITY = "row security is off"
 
 @dataclass(frozen=True, slots=True)
 class Culprits:
-    """Names for the fingerprint, and sentences for the reader."""
+    """Names for the fingerprint, and sentences for the reader. ``certain``: what is named was seen
+    to let it through."""
 
     names: tuple[str, ...]
     sentences: tuple[str, ...]
     mend: str
+    certain: bool = True
 
 
 def find_culprits(
@@ -74,8 +76,9 @@ def find_culprits(
                 "statement before it set off (a role, a grant, a setting) does.",
             ),
             "See what the triggers of the relation that was written change, and stop that.",
+            certain=False,
         )
-    return Culprits((*extra, *names), sentences, _mend(principal, violation, policies))
+    return Culprits((*extra, *names), sentences, _mend(principal, violation, policies), certain)
 
 
 def _truncated(role: Role | None, relation: Relation) -> Culprits:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from tenantfuzz.callees import callees_to_blame
 from tenantfuzz.codes import named_kind, severity, title
 from tenantfuzz.counterexample import Step
 from tenantfuzz.culprits import find_culprits
@@ -26,6 +27,8 @@ def explain(
     """The finding for a violation, with culprits. The state must be the one it left behind."""
     relation = stage.catalog.relations[violation.relation]
     culprits = find_culprits(stage, principal, relation, violation)
+    if not culprits.certain and steps:
+        culprits = callees_to_blame(stage, steps[-1].sql) or culprits
     if violation.culprits and not violation.side_effect:
         names = violation.culprits if violation.code.startswith("TF30") else culprits.names
     else:

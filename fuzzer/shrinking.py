@@ -23,6 +23,7 @@ from tenantfuzz.policies.model import Model, OwnershipKind
 from tenantfuzz.policies.predictions import Key
 from tenantfuzz.policies.structure import Catalog, ForeignKey, Relation, RelationName
 from tenantfuzz.policies.world import Fixup, Row, World
+from tenantfuzz.simpler_queries import with_simpler_query
 from tenantfuzz.stage import Stage
 from tenantfuzz.strategies.influence import influential_relations
 from tenantfuzz.trial import NEED_CUTS, Trial
@@ -65,6 +66,7 @@ class Shrinker:
         best = self._first(stage, finding, witness)
         if best is None:
             return None
+        best = self._plainer(stage, best, monotonic() + seconds / 2)
         best = self._by_relation(stage, best, deadline)
         best = self._unlinked(stage, best, deadline)
         best = self._one_by_one(stage, best, deadline)
@@ -73,6 +75,13 @@ class Shrinker:
             return self._one_by_one(stage, smaller, deadline)
         finding = replace(smaller.finding, minimal=best.minimal)
         return replace(smaller, finding=finding, minimal=best.minimal)
+
+    def _plainer(self, stage: Stage, best: Shrunk, deadline: float) -> Shrunk:
+        """The last statement without what the finding does not need."""
+        finding, witness = with_simpler_query(
+            self._trial, stage, best.finding, best.witness, deadline=deadline
+        )
+        return replace(best, finding=finding, witness=witness)
 
     # A good start
 

@@ -21,8 +21,8 @@ WHERE p.proleakproof AND n.nspname NOT IN ('pg_catalog', 'information_schema') O
 
 
 def read_vocabulary(stage: Stage) -> Vocabulary:
-    """The vocabulary of the server that the stage stands on (manual, 38.14, User-Defined
-    Operators, and 41.5 on functions that leak)."""
+    """The vocabulary of the server that the stage stands on (manual, User-Defined
+    Operators; Rules and Privileges, on functions that leak)."""
     operators = [
         Operator(schema or "", symbol or "", left or "", right or "", result or "")
         for schema, symbol, left, right, result in stage.wire.query(_OPERATORS)

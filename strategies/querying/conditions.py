@@ -28,12 +28,13 @@ def condition(writer: Writer, source: Source) -> str | None:
         return _related(writer, source)
     if draw < 0.25:
         return _negated(writer, source)
-    if draw < 0.35:
+    entry = writer.entry(source)
+    if draw < (0.5 if entry.functions else 0.35) and (entry.functions or entry.operators):
         return _function(writer, source)
     column = writer.column(source)
     if column is None:
         return None
-    if draw < 0.45:
+    if draw < 0.55 and writer.likely(0.4):
         return _null(writer, source, column)
     sort = next((s for s, cs in writer.entry(source).sorts.items() if column in cs), "other")
     makers = _BY_SORT.get(sort, (_equal,))
@@ -277,7 +278,7 @@ def _function(writer: Writer, source: Source) -> str | None:
     entry = writer.entry(source)
     if entry.functions and writer.likely(0.5):
         called, column = writer.source.choice(entry.functions)
-        writer.mark(f"function:{called}")
+        writer.mark(f"function:{called}({column})")
         given = source.named(column) if column else source.alias
         return f"{called}({given}) IS NOT NULL"
     if not entry.operators:

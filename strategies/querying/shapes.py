@@ -62,7 +62,7 @@ def _computed(writer: Writer, root: Source) -> str:
     entry = writer.entry(root)
     if entry.functions and writer.likely(0.5):
         called, column = writer.source.choice(entry.functions)
-        writer.mark(f"function:{called}")
+        writer.mark(f"function:{called}({column})")
         return f"{called}({root.named(column) if column else root.alias}) AS computed"
     column = writer.source.choice(root.columns)
     other = writer.source.choice(root.columns)

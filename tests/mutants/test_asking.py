@@ -1,5 +1,6 @@
 """Leaks that only generated queries show are found, and their correct twins are quiet."""
 
+import re
 import tomllib
 from pathlib import Path
 from time import monotonic
@@ -7,6 +8,10 @@ from typing import Any
 
 import one_run
 import pytest
+
+from tenantfuzz.campaign import Options, run_campaign
+from tenantfuzz.events import CampaignFinished
+from tenantfuzz.target import find_target
 
 FOLDER = Path(__file__).with_name("asking")
 LEAKS: list[dict[str, Any]] = tomllib.loads((FOLDER / "leaks.toml").read_text())["leak"]
@@ -53,3 +58,24 @@ def test_its_correct_twin_is_quiet(entry: dict[str, Any], tmp_path: Path) -> Non
     result = run(entry, "twin", tmp_path, twin=True)
     assert (result["hit"], result["others"]) == (None, [])
     assert result["status"] == "clean", result["untested"]
+
+
+def test_a_query_is_reduced_to_what_a_person_would_write(tmp_path: Path) -> None:
+    for name in ("schema.sql", "tenantfuzz.toml"):
+        (tmp_path / name).write_text((FOLDER / name).read_text(encoding="utf-8"), encoding="utf-8")
+    with (tmp_path / "schema.sql").open("a", encoding="utf-8") as schema:
+        schema.write(LEAKS[0]["sql"])
+    options = Options(seed=1, phases=("sweep",))
+    *_, finished = run_campaign(find_target(tmp_path), options)
+    assert isinstance(finished, CampaignFinished)
+    assert finished.findings
+    for finding in finished.findings:
+        assert finding.code == "TF304"
+        assert finding.minimal
+        assert finding.culprits == ("function public.page_of",)
+        assert finding.mend == "ALTER FUNCTION public.page_of(title text) NOT LEAKPROOF;"
+        assert re.fullmatch(
+            r"SELECT t\d\.\w+ FROM public\.(notes|folders) AS (t\d) "
+            r"WHERE public\.page_of\(\2\.(title|body)\) IS NOT NULL;",
+            finding.statements[-1],
+        ), finding.statements[-1]
