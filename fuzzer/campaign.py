@@ -52,7 +52,6 @@ from tenantfuzz.sweep import Sweep, follow, ordinary
 from tenantfuzz.target import Target
 from tenantfuzz.trial import Trial
 
-_SHRINK_SECONDS = 5.0
 _PROGRESS_EVERY = 0.2
 _FUZZED_RELATIONS = 5
 _FUZZED_PRINCIPALS = 8
@@ -75,6 +74,7 @@ class Options:
     phases: tuple[str, ...] = ("replay", "sweep", "fuzz")
     only: str | None = None
     shrink: bool = True
+    shrink_seconds: float = 5.0  # for each finding
     corpus: Path | None = None
     fail_on: Severity = Severity.MEDIUM
     strict: bool = False
@@ -377,6 +377,7 @@ class _Campaign:
 
     def _shrink(self) -> Iterator[Event]:
         trial = Trial(self.prepared, self.loader)
+        seconds = self.options.shrink_seconds
         shrinker = Shrinker(trial, self.prepared.catalog, self.prepared.model, seed=self.seed)
         for finding in self.registry.ordered():
             if finding.fingerprint in self._shrunk:
@@ -384,9 +385,9 @@ class _Campaign:
             witness = self.registry.witnesses[finding.fingerprint]
             with self.prepared.stage(self.loader) as stage:
                 finding, witness = with_simpler_arguments(
-                    trial, stage, finding, witness, seconds=_SHRINK_SECONDS
+                    trial, stage, finding, witness, seconds=seconds
                 )
-                shrunk = shrinker.shrink(stage, finding, witness, seconds=_SHRINK_SECONDS)
+                shrunk = shrinker.shrink(stage, finding, witness, seconds=seconds)
             if shrunk is None:
                 yield self._warn(
                     "TF903",

@@ -111,7 +111,7 @@ def make_target(folder: Path, schema: str, tables: str = "") -> None:
 
 def campaign(folder: Path, seed: int = 1) -> Found:
     """Sweeps the target in a folder; the end, and the saved counterexamples by code and door."""
-    options = Options(seed=seed, phases=("sweep",), corpus=folder / "found")
+    options = Options(seed=seed, phases=("sweep",), shrink_seconds=120, corpus=folder / "found")
     *_, finished = run_campaign(find_target(folder), options)
     assert isinstance(finished, CampaignFinished)
     saved = [corpus.load(p) for p in corpus.find(folder / "found")]
