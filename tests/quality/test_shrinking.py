@@ -294,7 +294,7 @@ def test_whatever_the_seed_the_same_hole_is_found_with_the_same_rows(
 def test_nothing_is_saved_where_that_is_not_asked_for(tmp_path: Path) -> None:
     make_target(tmp_path, EVERYBODY)
     before = sorted(p.name for p in tmp_path.iterdir())
-    options = Options(seed=1, phases=("sweep",), save=False)
+    options = Options(seed=1, phases=("sweep",), shrink_seconds=120, save=False)
     *_, finished = run_campaign(find_target(tmp_path), options)
     assert isinstance(finished, CampaignFinished)
     assert [(f.code, f.minimal, f.corpus_file) for f in finished.findings] == [
