@@ -100,12 +100,13 @@ def _trace(case: Case, violation: Violation, looked: Sequence[_Looked]) -> Trace
         statement = found[0].looked
         references = [t.mend.reference for t in found if t.looked is statement]
     else:
-        loose = [t for t in tries if t.standing is Standing.OPEN]
+        loose = [t for t in tries if t.standing is Standing.OPEN or violation.code not in _MENDED]
         near = [t for t in loose if t.mend.reference.relation == violation.relation] or loose
         if not near:
             return None
         statement = near[0].looked
-        references = [near[0].mend.reference]
+        # Whose rows may be seen inside a tenant is no matter of a condition on the tenant.
+        references = [near[0].mend.reference] if violation.code in _MENDED else []
     return Trace(
         shown(statement.sent),
         tuple(why(r, statement.standing[r.number]) for r in references),

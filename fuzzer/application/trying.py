@@ -32,6 +32,7 @@ _MOST_JUDGED = 6  # calls of one query by one kind in one round that end before 
 _TIRED = 1  # of those, once the query has been caught
 _NO_VERDICT = frozenset({"57014", "25P02", "26000"})
 _DENIED = "42501"
+_LESS = 3  # the part of all calls that those make who have no tenant, and so no rows of their own
 _CLOSING = (
     (Operation.SELECT, Operation.UPDATE, Operation.DELETE),
     (Operation.UPDATE, Operation.DELETE, Operation.SELECT),
@@ -114,7 +115,7 @@ class QueryRound:
             field_,
             caller,
             self.source,
-            most=most,
+            most=most if caller.tenant is not None else -(-most // _LESS),
             closed=self._closed(caller) if query.parameters else (),
         )
         for arguments in lists:
