@@ -1,9 +1,9 @@
 """A connection that may be lent to code under test without letting go of its transaction."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 
 import psycopg
 from psycopg import sql
@@ -12,6 +12,8 @@ from psycopg.pq import ExecStatus, TransactionStatus
 
 from tenantfuzz.loading.statements import split_statements
 from tenantfuzz.patience import PatientConnection, await_input, await_sending
+
+_T = TypeVar("_T")
 
 _BLANK = r"(?:\s|--[^\n]*(?:\n|\Z)|/\*.*?\*/|;)*"
 _BEGIN = re.compile(
@@ -35,11 +37,13 @@ _MODE = re.compile(
 class Loan:
     """What whoever borrowed a connection sent: each statement with its parameters, in order.
 
-    ``instead`` maps a statement to one that is run in its place.
+    ``instead`` maps a statement to one that is run in its place; ``trips`` counts whatever made the
+    connection wait for the server.
     """
 
     sent: list[tuple[str, Params | None]] = field(default_factory=list)
     instead: Mapping[str, str] = field(default_factory=dict)
+    trips: int = 0
 
 
 class LentCursor(psycopg.Cursor[Any]):
@@ -112,8 +116,8 @@ class LentConnection(PatientConnection):
     engine: object = None  # of whoever borrows it again and again
 
     def __init__(self, *arguments: Any, **more: Any) -> None:  # psycopg's own
-        super().__init__(*arguments, **more)
         self.loan = Loan()
+        super().__init__(*arguments, **more)
         self.cursor_factory = LentCursor
 
     def lend(self, loan: Loan) -> None:
@@ -125,6 +129,11 @@ class LentConnection(PatientConnection):
         """Ends the loan."""
         self.lent = False
         self.loan = Loan()
+
+    def wait(self, gen: Generator[int, int, _T], *args: Any, **kwargs: Any) -> _T:
+        """As psycopg's; counted."""
+        self.loan.trips += 1
+        return super().wait(gen, *args, **kwargs)
 
     def is_failed(self) -> bool:
         """Whether a statement of its transaction failed, so that COMMIT would undo it."""

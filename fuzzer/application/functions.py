@@ -1,9 +1,11 @@
 """Functions in Python under test: called with a connection or a session, as the application calls
 them."""
 
+import asyncio
 import inspect
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast, get_type_hints
 
@@ -49,9 +51,16 @@ class PythonFunction:
     converters: Mapping[str, Callable[[str], object]] = field(default_factory=dict)
     wants_session: bool = False
     _sent: list[Sent] = field(default_factory=list)
+    _counts: Counter[str] = field(default_factory=Counter)
 
     outside = False  # it runs in the transaction that holds the world
-    fault = None
+
+    @property
+    def fault(self) -> str | None:
+        """Why nobody can vouch for it: it may have talked to another database, or to none."""
+        if self._counts["calls"] and not self._counts["trips"]:
+            return "it never used the connection or session that it was given"
+        return None
 
     def sent(self) -> tuple[Sent, ...]:
         """The statements of its last call."""
@@ -86,6 +95,7 @@ class PythonFunction:
             outcome = self._outcome(connection, caller_of(caller), arguments)
         finally:
             connection.take_back()
+            self._counts.update(calls=1, trips=loan.trips)
             self._sent[:] = [of_psycopg(text, params) for text, params in loan.sent]
         if connection.pgconn.transaction_status == TransactionStatus.IDLE:
             raise EndedTransactionError(
@@ -108,7 +118,7 @@ class PythonFunction:
             if self.wants_session:
                 rows = self._in_session(connection, caller, values)
             else:
-                rows = rows_of(self.code(connection, caller, **values))
+                rows = rows_of(settled(self.code(connection, caller, **values)))
         except Exception as error:
             return Outcome("", [], None, _failure(error))
         return Outcome("CALL", rows, None)
@@ -128,7 +138,7 @@ class PythonFunction:
                 use_native_hstore=False,
             )
         with Session(connection.engine) as session:
-            result = self.code(session, caller, **values)
+            result = settled(self.code(session, caller, **values))
             rows = rows_of(result)  # what is loaded late is loaded now
             session.commit()
             return rows
@@ -199,6 +209,21 @@ def _columns(name: str, catalog: Catalog) -> Iterator[Compared]:
 
 
 # What comes back
+
+
+def settled(result: object) -> object:
+    """What a function gives in the end: of one that is ``async`` what it is awaited for."""
+    if inspect.isawaitable(result):
+        return asyncio.run(_awaited(result))
+    return asyncio.run(_collected(result)) if isinstance(result, AsyncIterable) else result
+
+
+async def _awaited(result: Awaitable[object]) -> object:
+    return await result
+
+
+async def _collected(result: AsyncIterable[object]) -> list[object]:
+    return [item async for item in result]
 
 
 def rows_of(result: object) -> list[RawRow]:

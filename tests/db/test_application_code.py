@@ -28,6 +28,7 @@ FUNCTIONS = {
     "close": "TF502",
     "reopen": "TF502",
     "busiest": "TF501",
+    "late": "TF501",
 }
 
 
@@ -46,7 +47,7 @@ def run(target: Target, options: Options = QUIET) -> CampaignFinished:
     return finished
 
 
-SOME = ["get", "rename", "close", "reopen"]
+SOME = ["get", "close", "late"]
 ALL = pytest.param(list(FUNCTIONS), marks=pytest.mark.slow, id="all")
 
 
@@ -125,6 +126,13 @@ def test_the_relation_that_was_not_scoped_is_named() -> None:
     assert "members AS members_2" in culprits
     (mend,) = {f.mend for f in finished.findings if f.culprits == ("members AS members_2",)}
     assert mend == "Let app scope members AS members_2 too, and not the root alone."
+
+
+def test_a_function_that_asks_somebody_else_is_untested() -> None:
+    finished = run(desk(Adapter(name="app elsewhere", python="desk:elsewhere")))
+    reasons = [c.reason for c in finished.coverage.untested]
+    assert reasons == ["it never used the connection or session that it was given"]
+    assert finished.status == "inconclusive"
 
 
 ASSIGNED = {"tickets": {"select": "assignee_id = :user", "update": "assignee_id = :user"}}

@@ -337,3 +337,29 @@ def test_a_query_that_is_none_is_not_analysed() -> None:
     assert analyse(cut_text("SELEC 1 FROM WHERE"), CATALOG) is None
     assert analyse(cut_text("SELECT 1; SELECT 2"), CATALOG) is None
     assert analyse(cut_text("CREATE TABLE t (a int)"), CATALOG) is None
+
+
+@pytest.mark.parametrize(
+    ("sql", "ordered"),
+    [
+        ("SELECT id FROM issues ORDER BY title", True),
+        ("SELECT id FROM issues UNION SELECT id FROM machines ORDER BY 1", True),
+        ("SELECT array_agg(id ORDER BY id) FROM issues", False),
+        ("SELECT id FROM (SELECT id FROM issues ORDER BY id LIMIT 3) AS i", False),
+        ("UPDATE issues SET title = 'a' WHERE id IN (SELECT id FROM issues ORDER BY id)", False),
+    ],
+)
+def test_whether_rows_are_asked_for_in_an_order(sql: str, ordered: bool) -> None:
+    analysis = analyse(cut_text(sql), CATALOG)
+    assert analysis is not None and analysis.ordered is ordered
+
+
+def test_a_parameter_meets_a_column_by_the_name_that_it_gets() -> None:
+    sql = (
+        "MERGE INTO machines m USING (SELECT :id AS id, :name AS name) s ON m.id = s.id"
+        " WHEN MATCHED THEN UPDATE SET name = s.name"
+    )
+    analysis = analyse(cut_text(sql), CATALOG)
+    assert analysis is not None
+    (meeting,) = analysis.compared["id"]
+    assert (meeting.relation, meeting.column, meeting.how) == (named("machines"), "id", "equal")

@@ -168,3 +168,22 @@ def test_the_same_source_gives_the_same_calls_each_once() -> None:
     assert found == lists(*parameters)
     assert len({tuple(a.items()) for a in found}) == len(found)
     assert len(lists(*parameters, most=5)) == 5
+
+
+def test_rows_that_rules_close_are_pointed_at() -> None:
+    parameter = Parameter("id", meets=meets(MACHINES, "id"))
+    closed = FIELD.narrowed({MACHINES: {"m2"}})
+    found = argument_lists([parameter], FIELD, ALICE, random.Random(1), most=3, closed=[closed])
+    assert [a["id"] for a in found] == ["m1", "n1", "m2"]
+    assert FIELD.narrowed({ISSUES: set()}).of_tenant(MACHINES, "a") == FIELD.of_tenant(
+        MACHINES, "a"
+    )
+
+
+def test_what_is_set_is_not_what_is_there() -> None:
+    id_ = Parameter("id", meets=meets(MACHINES, "id"))
+    org = Parameter("org", meets=meets(MACHINES, "org_id", "set"))
+    name = Parameter("name", meets=meets(MACHINES, "id", "set"))
+    first = lists(id_, org, name)[0]
+    assert (first["id"], first["name"]) == ("m1", first["name"])
+    assert first["name"] != "m1"

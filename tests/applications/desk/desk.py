@@ -359,6 +359,23 @@ def busiest_wrong(connection: Connection, caller: Caller) -> object:
     return [name for (name,) in connection.execute(query, (caller.tenant,))]
 
 
+# Code that is awaited, and code that asks nobody
+
+
+async def late_right(connection: Connection, caller: Caller) -> object:
+    query = "SELECT id FROM tickets WHERE org_id = %s"
+    return connection.execute(query, (caller.tenant,)).fetchall()
+
+
+async def late_wrong(connection: Connection, caller: Caller) -> object:
+    return connection.execute("SELECT id FROM tickets").fetchall()
+
+
+def elsewhere(connection: Connection, caller: Caller) -> object:
+    """It has a database of its own, of which nothing is known."""
+    return ["id-1"]
+
+
 # Scoping layers: what makes any query one of the caller's organisation
 
 
