@@ -481,7 +481,7 @@ def init(
         console = open_console()
         for line in init_lines(done):
             put(console, line)
-        return ExitStatus.UNTESTED if done.missing else ExitStatus.CLEAN
+        return ExitStatus.UNTESTED if done.asks else ExitStatus.CLEAN
 
     exit_with(action)
 

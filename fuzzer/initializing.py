@@ -3,7 +3,7 @@
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tenantfuzz import __version__
@@ -13,9 +13,10 @@ from tenantfuzz.documents import write_text
 from tenantfuzz.errors import ToolError
 from tenantfuzz.policies.configuration import ConfigurationError, parse_configuration
 from tenantfuzz.policies.inferring.drafting import draft
-from tenantfuzz.policies.inferring.guesses import Confidence, Guess, Inference
+from tenantfuzz.policies.inferring.guesses import Confidence, Guess, Inference, Question
+from tenantfuzz.policies.model import Model, OwnershipKind
 from tenantfuzz.policies.resolution import PresetFacts, resolve_model
-from tenantfuzz.policies.structure import Catalog
+from tenantfuzz.policies.structure import Catalog, RelationName
 from tenantfuzz.preparation import survey
 from tenantfuzz.scrubbing import scrub
 from tenantfuzz.target import FILE_NAME, PYPROJECT, Target, has_file
@@ -46,6 +47,11 @@ class Initialized:
     inference: Inference
     missing: tuple[str, ...]
     warnings: tuple[str, ...]
+
+    @property
+    def asks(self) -> bool:
+        """Whether something is to be answered before anything can be judged."""
+        return bool(self.missing) or any(q.essential for q in self.inference.questions)
 
     @property
     def sure(self) -> int:
@@ -84,7 +90,10 @@ def initialize(path: Path, request: Request) -> Initialized:
     heading = [f"Written by tenantfuzz {__version__} init, from the schema alone.", _LIKELY]
     data, note = _without_password(data)
     text = draft(data, shown, heading=[*heading, *note])
-    missing = _missing(text, file, surveyed.catalog, surveyed.facts)
+    model, missing = _resolved(text, file, surveyed.catalog, surveyed.facts)
+    if model is not None and (left_open := _left_open(inference, model, surveyed.catalog)):
+        shown = replace(shown, guesses=(*left_open, *shown.guesses))
+        text = draft(data, shown, heading=[*heading, *note])
     write_text(text, file)
     return Initialized(file, text, inference, missing, surveyed.warnings)
 
@@ -156,15 +165,40 @@ def _of_target(found: Found) -> list[Guess]:
     ]
 
 
-def _missing(text: str, file: Path, catalog: Catalog, facts: PresetFacts | None) -> tuple[str, ...]:
-    """What keeps the file from being used as it stands. That it is no configuration at all would
-    be a fault of the tool, and is said so by the caller's traceback."""
+def _resolved(
+    text: str, file: Path, catalog: Catalog, facts: PresetFacts | None
+) -> tuple[Model | None, tuple[str, ...]]:
+    """The model that the file makes, or what keeps it from being used as it stands. That it is no
+    configuration at all would be a fault of the tool, and is said so by the caller's traceback."""
     configuration = parse_configuration(tomllib.loads(text), source=str(file))
     try:
-        resolve_model(configuration, catalog, facts)
+        return resolve_model(configuration, catalog, facts), ()
     except ConfigurationError as error:
-        return tuple(error.problems)
-    return ()
+        return None, tuple(error.problems)
+
+
+def _left_open(inference: Inference, model: Model, catalog: Catalog) -> list[Guess]:
+    """Lines that keep relations from being judged as long as nobody answered what is asked of
+    them: the model would take their tenant column, or a way, for granted."""
+    asked: dict[RelationName, Question] = {}
+    for question in inference.questions:
+        if question.path[:2] in (("tenancy", "tables"), ("access", "*")):
+            name = catalog.find(question.path[2])
+            if name is not None and name in inference.doubts:
+                asked[name] = question
+    opened = []
+    for name, question in asked.items():
+        if model.owner_of(name).kind is OwnershipKind.UNCLASSIFIED:
+            continue
+        reason = "not judged until the ASK below is answered: then this line goes"
+        if question.path[0] == "access":
+            reason = (
+                f"ASK: {question.text} If so, the lines for it under [access] go in; in any case "
+                "this one goes: until then it is not judged"
+            )
+        path = ("tenancy", "tables", question.path[2])
+        opened.append(Guess(path, OwnershipKind.UNCLASSIFIED.value, reason))
+    return opened
 
 
 def init_lines(done: Initialized) -> Sequence[str]:
@@ -179,8 +213,10 @@ def init_lines(done: Initialized) -> Sequence[str]:
     lines += [f"ASK {q.text}" for q in essential]
     lines += [f"not usable yet: {problem}" for problem in done.missing if not essential]
     place = done.file.parent if done.file.name == FILE_NAME else done.file
-    if essential or done.missing:
-        lines.append(f"next: answer the lines marked ASK in {done.file}")
+    if done.asks:
+        again = f"tenantfuzz init --force {place}"
+        lines.append(f"next: answer the lines marked ASK in {done.file};")
+        lines.append(f"      {again} fills in what follows from the answers")
     else:
         lines.append(f"next: tenantfuzz run {place}")
     return lines

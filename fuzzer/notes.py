@@ -8,9 +8,29 @@ from tenantfuzz.policies.model import OwnershipKind
 from tenantfuzz.preparation import Prepared
 
 
+def _tells_nobody_apart(prepared: Prepared) -> bool:
+    """Whether all principals are the same to the database."""
+    identity = prepared.model.identity
+    told = identity.settings or identity.statements or not isinstance(identity.role, str | None)
+    template = isinstance(identity.role, str) and "{" in identity.role
+    secured = any(
+        r.row_security
+        for n, r in prepared.catalog.relations.items()
+        if prepared.model.owner_of(n).kind is not OwnershipKind.UNCLASSIFIED
+    )
+    return not (told or template or secured)
+
+
 def notes_on(prepared: Prepared) -> Iterator[Warning]:
     """Warnings about the application's role: superuser, BYPASSRLS, owner without FORCE."""
     identity = prepared.model.identity
+    if _tells_nobody_apart(prepared):
+        yield Warning(
+            "TF804",
+            "the database tells no tenants apart: no relation has row security, and nothing tells "
+            "the session who asks. What isolates them is code: test that, by [[queries]] or "
+            "[[adapters]]",
+        )
     names = {r for r in (identity.role, identity.anonymous) if isinstance(r, str)}
     if not names and identity.login:
         names = {identity.login}

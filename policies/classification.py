@@ -38,6 +38,7 @@ _TENANT_OWNED = frozenset(
 _NEUTRAL = frozenset({OwnershipKind.SHARED, OwnershipKind.MEMBERS, OwnershipKind.USER})
 
 UNCLASSIFIED = Ownership(OwnershipKind.UNCLASSIFIED)
+_LEFT_OPEN = "the configuration leaves it open"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,8 @@ class Classification:
         entry, where = declared.ownership, declared.where
         if isinstance(entry, str):
             kind = OwnershipKind(entry)
+            if kind is OwnershipKind.UNCLASSIFIED:
+                return replace(UNCLASSIFIED, reason=_LEFT_OPEN)
             if kind is not OwnershipKind.MEMBERS:
                 return Ownership(kind, reason=declared.reason)
             key = self._landmarks.user_key if relation is self._landmarks.users else None
@@ -302,12 +305,25 @@ class Classification:
         for name, own in declared.items():
             ways = self._ownership[name].ways
             if name not in reached and ways:
+                if left := self._left_open(name):
+                    reason = f"it leads to {left}, and {_LEFT_OPEN}"
+                    self._ownership[name] = replace(UNCLASSIFIED, reason=reason)
+                    continue
                 targets = " and ".join(
                     f"{way.target} ({self._of(way.target).kind.value})" for way in ways
                 )
                 self._lookup.problem(
                     f"{own.where}.via", f"never reaches an owner: it leads to {targets}"
                 )
+
+    def _left_open(self, name: RelationName, above: frozenset[RelationName] = frozenset()) -> str:
+        """The relation that the configuration leaves open and that ways from ``name`` lead to."""
+        found = self._of(name)
+        if found.reason == _LEFT_OPEN:
+            return str(name)
+        targets = [w.target for w in found.ways if w.target not in above]
+        left = (self._left_open(t, above | {name}) for t in targets)
+        return next((text for text in left if text), "")
 
     def _root(self, name: RelationName) -> RelationName:
         relation = self._lookup.catalog.relations[name]

@@ -96,11 +96,11 @@ class TableEntry(Section):
         return self
 
 
-TableWord = Literal["shared", "private", "members"]
+TableWord = Literal["shared", "private", "members", "unclassified"]
 TableOwnership = Annotated[
     Annotated[TableWord, Tag(MARK + "word")] | Annotated[TableEntry, Tag(MARK + "table")],
     form(
-        "'shared', 'private', 'members' or a table such as { via = \"issue_id\" }",
+        "'shared', 'private', 'members', 'unclassified' or a table such as { via = \"issue_id\" }",
         word=str,
         table=dict,
     ),

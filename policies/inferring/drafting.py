@@ -164,6 +164,8 @@ class _Draft:
                     for kind, value in candidate.items():
                         yield f"# [principals.{toml_key(kind)}]"
                         yield from (f"# {toml_key(k)} = {toml_value(v)}" for k, v in value.items())
+                elif not key and isinstance(candidate, Mapping):
+                    yield from (f"# {toml_key(k)} = {toml_value(v)}" for k, v in candidate.items())
                 else:
                     dotted = ".".join(toml_key(part) for part in key)
                     yield f"# {dotted} = {toml_value(candidate)}"

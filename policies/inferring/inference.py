@@ -105,9 +105,11 @@ class _Inferrer:
         )
         owners = OwnerSearch(self.around, self.readings, known).search()
         people = self._people(landmarks, joining, owners.ownership)
-        if not holds(self.given, ("tenancy", "tables")):
-            self.guesses += owners.guesses
-            self.questions += owners.questions
+        answered = self._answered()
+        self.guesses += [g for g in owners.guesses if self._about(g.path) not in answered]
+        if not any(q.path == ("tenancy", "tenants") for q in self.questions):
+            # Before that is known, whose the rows of a relation are is no question worth asking.
+            self.questions += [q for q in owners.questions if self._about(q.path) not in answered]
         found = IdentitySearch(
             self.around, self.readings, self.evidence, self.given, self.preset, people, cast
         ).search()
@@ -119,8 +121,8 @@ class _Inferrer:
         guesses = tuple(g for g in self.guesses if not holds(self.given, g.path))
         return Inference(
             guesses,
-            tuple(q for q in self.questions if not holds(self.given, q.path)),
-            {} if holds(self.given, ("tenancy", "tables")) else owners.doubts,
+            tuple(q for q in self.questions if self._is_open(q.path)),
+            {n: why for n, why in owners.doubts.items() if n not in self._answered()},
             remarks,
         )
 
@@ -134,6 +136,22 @@ class _Inferrer:
         for key in path:
             here = here.get(key) if isinstance(here, Mapping) else None
         return here
+
+    def _answered(self) -> set[RelationName]:
+        """The relations of which the file says whose their rows are."""
+        tables = self._stated("tenancy", "tables")
+        stated = tables.items() if isinstance(tables, Mapping) else ()
+        known = {self.catalog.find(text) for text, value in stated if value != "unclassified"}
+        return {name for name in known if name is not None}
+
+    def _is_open(self, path: Path) -> bool:
+        """Whether the file has no answer at a place."""
+        return not holds(self.given, path) or self._stated(*path) == "unclassified"
+
+    def _about(self, path: Path) -> RelationName | None:
+        """The relation that a place in the configuration speaks of."""
+        named = path[:2] in (("tenancy", "tables"), ("access", "*")) and len(path) > 2
+        return self.catalog.find(path[2]) if named else None
 
     def _relation(self, text: object) -> Relation | None:
         found = self.catalog.find(text) if isinstance(text, str) else None

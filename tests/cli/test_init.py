@@ -1,5 +1,6 @@
 """``tenantfuzz init``, and runs without a file, in processes of their own."""
 
+import json
 import os
 import subprocess
 import sys
@@ -186,3 +187,91 @@ def test_a_table_in_pyproject_counts_as_a_file(tmp_path: Path) -> None:
     done = tenantfuzz("init", ".", cwd=tmp_path)
     assert done.returncode == 2
     assert "has [tool.tenantfuzz] already" in done.stderr
+
+
+SHOWN_TO_OTHERS = SCHEMA.replace("title text)", "title text, is_public boolean)") + (
+    "CREATE POLICY public ON issues FOR SELECT USING (is_public);\n"
+)
+
+
+def test_what_is_asked_of_a_relation_keeps_it_from_being_judged(tmp_path: Path) -> None:
+    folder = project(tmp_path / "p", SHOWN_TO_OTHERS)
+    done = tenantfuzz("init", ".", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    text = (folder / "tenantfuzz.toml").read_text(encoding="utf-8")
+    assert '\nissues = "unclassified"\n' in text
+    run = tenantfuzz("run", ".", *SWEEP, "--format", "json", cwd=folder)
+    assert run.returncode == 3, run.stderr
+    document = json.loads(run.stdout)
+    assert document["findings"] == []
+    untested = {(c["relation"], c["reason"]) for c in document["coverage"]["untested"]}
+    assert untested == {
+        ("public.issues", "unclassified: the configuration leaves it open"),
+        (
+            "public.votes",
+            "unclassified: it leads to public.issues, and the configuration leaves it open",
+        ),
+    }
+    # It is not meant: the line goes.
+    answered = text.replace('issues = "unclassified"\n', "")
+    (folder / "tenantfuzz.toml").write_text(answered, encoding="utf-8")
+    run = tenantfuzz("run", ".", *SWEEP, "--no-shrink", "--format", "json", cwd=folder)
+    found = {(f["code"], f["relation"]) for f in json.loads(run.stdout)["findings"]}
+    assert (run.returncode, ("TF101", "public.issues") in found) == (1, True)
+    # It is: the line goes, and what it asked under [access] comes in.
+    head, _, rule = answered.partition("# [access")
+    meant = head + "\n".join(line.removeprefix("# ") for line in f"[access{rule}".splitlines())
+    (folder / "tenantfuzz.toml").write_text(meant, encoding="utf-8")
+    run = tenantfuzz("run", ".", *SWEEP, "--format", "json", cwd=folder)
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+def test_answers_are_kept_and_the_rest_is_asked_again(tmp_path: Path) -> None:
+    more = SCHEMA + (
+        "CREATE TABLE colours (id int PRIMARY KEY, name text);\n"
+        "CREATE TABLE jobs (id int PRIMARY KEY, note text);\n"
+        "GRANT ALL ON colours, jobs TO init_app;\n"
+    )
+    folder = project(tmp_path / "p", more)
+    assert tenantfuzz("init", ".", cwd=folder).returncode == 0
+    file = folder / "tenantfuzz.toml"
+    text = file.read_text(encoding="utf-8")
+    assert text.count("# ASK: nothing says whose its rows are") == 2
+    file.write_text(text.replace('# colours = "shared"', 'colours = "shared"'), encoding="utf-8")
+    assert tenantfuzz("init", "--force", ".", cwd=folder).returncode == 0
+    text = file.read_text(encoding="utf-8")
+    assert text.count("# ASK: nothing says whose its rows are") == 1
+    tables = tomllib.loads(text)["tenancy"]["tables"]
+    assert (tables["colours"], "jobs" in tables) == ("shared", False)
+
+
+def test_while_nobody_knows_the_tenants_nothing_else_is_asked(tmp_path: Path) -> None:
+    schema = """
+DO $$ BEGIN CREATE ROLE init_app LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+CREATE TABLE accounts (id bigint PRIMARY KEY, name text);
+CREATE TABLE companies (id bigint PRIMARY KEY, name text);
+CREATE TABLE users (id bigint PRIMARY KEY, account_id bigint NOT NULL REFERENCES accounts);
+CREATE TABLE projects (id bigint PRIMARY KEY, account_id bigint NOT NULL REFERENCES accounts);
+CREATE TABLE places (id bigint PRIMARY KEY, company_id bigint NOT NULL REFERENCES companies);
+CREATE TABLE desks (id bigint PRIMARY KEY, company_id bigint NOT NULL REFERENCES companies);
+CREATE TABLE colours (id bigint PRIMARY KEY, name text);
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO init_app;
+"""
+    folder = project(tmp_path / "p", schema)
+    done = tenantfuzz("init", ".", cwd=folder)
+    assert done.returncode == 3
+    assert "\nASK which table holds the tenants? " in done.stdout
+    assert "tenantfuzz init --force . fills in what follows" in " ".join(done.stdout.split())
+    file = folder / "tenantfuzz.toml"
+    text = file.read_text(encoding="utf-8")
+    assert text.count("ASK") == 2  # the heading, and the question
+    file.write_text(text.replace('# tenants = "acc', 'tenants = "acc'), encoding="utf-8")
+    done = tenantfuzz("init", "--force", ".", cwd=folder)
+    assert done.returncode == 3
+    assert "ASK how does the session learn who asks?" in done.stdout
+    text = file.read_text(encoding="utf-8")
+    assert '\n# "app.tenant" = "{tenant.id}"\n' in text
+    assert '\n# colours = "shared"\n' in text
+    run = tenantfuzz("run", ".", *SWEEP, "--no-shrink", cwd=folder)
+    assert run.returncode == 1, run.stderr
+    assert "warning: TF804 the database tells no tenants apart: " in run.stdout

@@ -57,6 +57,11 @@ def claims(value: str | SqlTemplate) -> object:
     return {k: v for k, v in document.items() if k != "aud"}
 
 
+def answered(text: str) -> str:
+    """The file when somebody said of every relation that it is as the schema has it."""
+    return "\n".join(line for line in text.splitlines() if not line.endswith(' = "unclassified"'))
+
+
 @pytest.mark.parametrize("name", ["pinball", "pinball-leaky", "saas-guc"])
 def test_the_model_is_the_one_written_by_hand(name: str, tmp_path: Path) -> None:
     folder = without_file(tmp_path, name)
@@ -68,7 +73,7 @@ def test_the_model_is_the_one_written_by_hand(name: str, tmp_path: Path) -> None
         resolve_model(
             parse_configuration(tomllib.loads(text), source=name), surveyed.catalog, surveyed.facts
         )
-        for text in (done.text, (tmp_path / "by-hand.toml").read_text(encoding="utf-8"))
+        for text in (answered(done.text), (tmp_path / "by-hand.toml").read_text(encoding="utf-8"))
     ]
     assert shape(models[0]) == shape(models[1])
     assert likely(done) == {"pinball-leaky": {"context"}}.get(name, set())
@@ -76,6 +81,10 @@ def test_the_model_is_the_one_written_by_hand(name: str, tmp_path: Path) -> None
     asked = {q.path[-1] for q in done.inference.questions}
     expected = set() if name == "saas-guc" else {"principals", *PUBLIC}
     assert asked == expected
+    # Until then those relations are not judged.
+    tables = tomllib.loads(done.text)["tenancy"].get("tables", {})
+    left_open = {table for table, value in tables.items() if value == "unclassified"}
+    assert left_open == expected - {"principals"}
 
 
 PUBLIC = {

@@ -215,12 +215,12 @@ class TestWhatIsSaid:
             ),
             (
                 "[tenancy.tables]\nx = 'sharde'",
-                "tenancy.tables.x: expected 'shared', 'private' or 'members', "
+                "tenancy.tables.x: expected 'shared', 'private', 'members' or 'unclassified', "
                 "not the string 'sharde'; did you mean 'shared'?",
             ),
             (
                 "[tenancy.tables]\nx = true",
-                "tenancy.tables.x: expected 'shared', 'private', 'members' or a table such as "
+                "tenancy.tables.x: expected 'shared', 'private', 'members', 'unclassified' or a table such as "
                 '{ via = "issue_id" }, not true',
             ),
             (
