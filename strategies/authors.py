@@ -211,7 +211,7 @@ class Author:
                         yield key, tuple(v for v in values if v is not None)
                         break
 
-    def _deciding(self) -> Iterator[tuple[str, str]]:
+    def _deciding(self) -> Iterator[tuple[str, str | None]]:
         """Columns and values that policies or kinds compare with, and columns that name tenants."""
         model, name = self._scene.model, self._relation.name
         memberships = model.memberships

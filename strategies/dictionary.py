@@ -53,18 +53,32 @@ _STRINGS = re.compile(r"'((?:[^']|'')*)'")
 _WORDS = re.compile(r"[A-Za-z_]\w*")
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two relations that one statement joins, and the pairs of columns that it holds equal."""
+
+    one: RelationName
+    other: RelationName
+    pairs: tuple[tuple[str, str], ...]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Dictionary:
     """Literals by the column that they are compared with, and all others by type.
 
     ``columns`` maps relation and column to input texts of the column's type, in order of
     appearance; ``loose`` maps ``text``, ``number``, ``uuid`` and ``bool`` to texts; ``reads`` maps
-    each relation to those of its columns that decide verdicts.
+    each relation to those of its columns that policies read, ``tested`` to those that statements
+    test. ``nulls`` are the columns that
+    something asks to be NULL, or not; ``comparisons`` what statements hold equal.
     """
 
     columns: Mapping[tuple[RelationName, str], tuple[str, ...]] = field(default_factory=dict)
     loose: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     reads: Mapping[RelationName, frozenset[str]] = field(default_factory=dict)
+    tested: Mapping[RelationName, frozenset[str]] = field(default_factory=dict)
+    nulls: frozenset[tuple[RelationName, str]] = frozenset()
+    comparisons: tuple[Comparison, ...] = ()
 
     def for_column(self, relation: Relation | RelationName, column: str) -> tuple[str, ...]:
         """The literals that anything in the schema compares that column with."""
@@ -76,6 +90,12 @@ class Dictionary:
         name = relation.name if isinstance(relation, Relation) else relation
         return self.reads.get(name, frozenset())
 
+    def deciding_columns(self, relation: Relation | RelationName) -> frozenset[str]:
+        """The columns whose values decide what is seen: policies read them, or statements of the
+        application test them."""
+        name = relation.name if isinstance(relation, Relation) else relation
+        return self.policy_columns(name) | self.tested.get(name, frozenset())
+
 
 class _Collector:
     """Gathers literals and reads; one for each build."""
@@ -85,6 +105,9 @@ class _Collector:
         self.literals: dict[tuple[RelationName, str], list[Literal]] = defaultdict(list)
         self.loose: dict[str, list[str]] = defaultdict(list)
         self.reads: dict[RelationName, set[str]] = defaultdict(set)
+        self.tested: dict[RelationName, set[str]] = defaultdict(set)
+        self.nulls: set[tuple[RelationName, str]] = set()
+        self.comparisons: dict[Comparison, None] = {}
 
     def expression(self, text: str, home: Relation | None, *, deciding: bool) -> None:
         """Takes in a condition on rows of ``home``; ``deciding``: it is a policy's."""
@@ -101,6 +124,9 @@ class _Collector:
         for literal in literals_of(tree):
             for relation in self._owners(literal.table, literal.column, tables, home):
                 self.literals[relation.name, literal.column].append(literal)
+                if literal.how == "null":
+                    self.nulls.add((relation.name, literal.column))
+        self.comparisons |= dict.fromkeys(self._comparisons(tree, tables, home))
         for timed in _timed(tree):
             for relation in self._owners(timed.table, timed.name, tables, home):
                 self._far(relation, timed.name)
@@ -110,6 +136,49 @@ class _Collector:
             for column in tree.find_all(exp.Column):
                 for relation in self._owners(column.table, column.name, tables, home):
                     self.reads[relation.name].add(column.name)
+
+    def statement(self, text: str) -> None:
+        """Takes in a statement of the application: which rows it finds hangs on the columns that
+        it tests as much as on those that policies read."""
+        tree = _parse_query(text)
+        if tree is None:
+            return
+        self.tree(tree, None, deciding=False)
+        tables = self._tables(tree)
+        tested = [
+            (x.table, x.column) for x in literals_of(tree) if x.how in ("value", "null", "element")
+        ]
+        for condition in tree.find_all(exp.Where, exp.Join, exp.Having):
+            tested += [
+                (c.table, c.name) for c in condition.find_all(exp.Column) if _stands_alone(c)
+            ]
+        for table, column in tested:
+            for relation in self._owners(table, column, tables, None):
+                self.tested[relation.name].add(column)
+        for comparison in self._comparisons(tree, tables, None):
+            for mine, theirs in comparison.pairs:
+                self.tested[comparison.one].add(mine)
+                self.tested[comparison.other].add(theirs)
+
+    def _comparisons(
+        self, tree: exp.Expression, tables: Mapping[str, Relation], home: Relation | None
+    ) -> Iterator[Comparison]:
+        """Which columns of different relations the tree holds equal."""
+        pairs: dict[tuple[str, str, RelationName, RelationName], list[tuple[str, str]]] = {}
+        for node in tree.find_all(exp.EQ):
+            sides = [bare(node.this), bare(node.expression)]
+            if not all(isinstance(side, exp.Column) for side in sides):
+                continue
+            owners = [list(self._owners(s.table, s.name, tables, home)) for s in sides]
+            if any(len(found) != 1 for found in owners) or owners[0] == owners[1]:
+                continue
+            ends = [
+                (s.table, found[0].name, s.name) for s, found in zip(sides, owners, strict=True)
+            ]
+            (mine, one, column), (theirs, other, target) = sorted(ends, key=lambda e: str(e[1]))
+            pairs.setdefault((mine, theirs, one, other), []).append((column, target))
+        for (_, _, one, other), found in pairs.items():
+            yield Comparison(one, other, tuple(dict.fromkeys(found)))
 
     def body(self, text: str, relations: Iterable[Relation], *, deciding: bool) -> None:
         """Takes in a function's body, by patterns alone."""
@@ -185,9 +254,7 @@ def build_dictionary(catalog: Catalog, queries: Iterable[str] = ()) -> Dictionar
     """
     collector = _Collector(catalog)
     for text in queries:
-        query = _parse_query(text)
-        if query is not None:
-            collector.tree(query, None, deciding=False)
+        collector.statement(text)
     called: set[str] = set()
     for relation in catalog.relations.values():
         for policy in relation.policies:
@@ -224,7 +291,15 @@ def build_dictionary(catalog: Catalog, queries: Iterable[str] = ()) -> Dictionar
         },
         loose={kind: tuple(dict.fromkeys(texts)) for kind, texts in collector.loose.items()},
         reads={name: frozenset(columns) for name, columns in collector.reads.items()},
+        tested={name: frozenset(columns) for name, columns in collector.tested.items()},
+        nulls=frozenset(collector.nulls),
+        comparisons=tuple(collector.comparisons),
     )
+
+
+def _stands_alone(column: exp.Column) -> bool:
+    """Whether a column is a condition by itself: ``WHERE shown AND NOT hidden``."""
+    return isinstance(column.parent, exp.Where | exp.Join | exp.Having | exp.And | exp.Or | exp.Not)
 
 
 def _timed(tree: exp.Expression) -> Iterator[exp.Column]:

@@ -78,7 +78,7 @@ class Plan:
     links: Mapping[RelationName, tuple[Link, ...]]
     values: Mapping[RelationName, Mapping[str, tuple[str, ...]]]
     leaves: Mapping[RelationName, tuple[Mapping[str, str], ...]]
-    cycling: Mapping[RelationName, Mapping[str, tuple[str, ...]]]
+    cycling: Mapping[RelationName, Mapping[str, tuple[str | None, ...]]]
     joinings: tuple[Joining, ...] = ()
     formers: tuple[Joining, ...] = ()
     pointers: Mapping[RelationName, tuple[str, ...]] = field(default_factory=dict)
@@ -148,7 +148,7 @@ class Plan:
 
 
 def _by_chance(
-    cycling: Mapping[str, tuple[str, ...]], chance: str, *, together: bool
+    cycling: Mapping[str, tuple[str | None, ...]], chance: str, *, together: bool
 ) -> dict[str, str | None]:
     """Up to two deciding columns with one of their values each."""
     if not cycling:
@@ -159,7 +159,9 @@ def _by_chance(
     return {column: source.choice(cycling[column]) for column in columns}
 
 
-def singles_of(cycling: Mapping[str, tuple[str, ...]]) -> list[tuple[str, str]]:
+def singles_of(
+    cycling: Mapping[str, tuple[str | None, ...]],
+) -> list[tuple[str, str | None]]:
     """Pairs of column and value: the first values of all columns, then the second ones, …"""
     longest = max(map(len, cycling.values()), default=0)
     return [

@@ -17,6 +17,7 @@ from tenantfuzz.strategies.picking import SeededPick, SimplestPick
 from tenantfuzz.strategies.plan import POPULATED_KINDS, Link, Plan, Unpopulated
 from tenantfuzz.strategies.pointers import roving_columns, tenant_pointers
 from tenantfuzz.strategies.populating import Decision, Populator, Shape
+from tenantfuzz.strategies.soft_links import with_soft_links
 
 __all__ = ["Plan", "Unpopulated", "plan_population"]
 
@@ -47,6 +48,7 @@ def plan_population(
         for name, relation in catalog.relations.items()
         if relation.kind in POPULATED_KINDS and not relation.is_partition
     }
+    candidates = with_soft_links(candidates, catalog, model, dictionary)
     failed = {name: reason for name, reason in skip.items() if name in candidates}
     wanted = [n for n in candidates if model.owner_of(n).kind is not OwnershipKind.UNCLASSIFIED] + [
         n for n in _about_people(model) if n in candidates
@@ -63,7 +65,7 @@ def plan_population(
         candidates,
         _by_relation(catalog, overrides),
         {n: leaves for n in candidates if (leaves := partition_leaves(catalog, n))},
-        {n: c for n in candidates if (c := _cycling(catalog, model, n, dictionary))},
+        {n: c for n in candidates if (c := _cycling(catalog, model, candidates, n, dictionary))},
         pointers={
             n: tenant_pointers(catalog, model, dictionary, catalog.relations[n]) for n in candidates
         },
@@ -112,7 +114,12 @@ def _arranged(plan: Plan, names: set[RelationName], failed: Mapping[RelationName
     something that cannot be had."""
     reasons = dict(failed)
     stocked = frozenset(n for n, rows in plan.existing.items() if rows)
-    basis = {n: links_of(plan.catalog, plan.model, n) for n in plan.links}
+    basis = with_soft_links(
+        {n: links_of(plan.catalog, plan.model, n) for n in plan.links},
+        plan.catalog,
+        plan.model,
+        plan.dictionary,
+    )
     while True:
         for name in sorted(names - reasons.keys()):
             lacking = next((k for k in basis[name] if _lacks(plan, k, reasons, stocked)), None)
@@ -221,24 +228,28 @@ def _tenant_keys(plan: Plan) -> Mapping[RelationName, Mapping[str, tuple[str, ..
 
 
 def _cycling(
-    catalog: Catalog, model: Model, name: RelationName, dictionary: Dictionary | None
-) -> dict[str, tuple[str, ...]]:
+    catalog: Catalog,
+    model: Model,
+    links: Mapping[RelationName, tuple[Link, ...]],
+    name: RelationName,
+    dictionary: Dictionary | None,
+) -> dict[str, tuple[str | None, ...]]:
     """Values that the deciding columns of a relation run through."""
     if dictionary is None:
         return {}
     relation = catalog.relations[name]
     keys = {c for key in model.foreign_keys(catalog, name) for c in key.columns}
-    keys |= {c for link in links_of(catalog, model, name) for c in link.key.columns}
+    keys |= {c for link in links[name] for c in link.key.columns}
     keys |= {c for u in relation.uniques if u.primary for c in u.columns}
     keys |= set(relation.partition_key) | {model.owner_of(name).column or ""}
     # Which row of a shared list it names may decide as well: a bucket, a plan, a status.
     shared = {
         link.key.columns[0]
-        for link in links_of(catalog, model, name)
+        for link in links[name]
         if len(link.key.columns) == 1 and model.owner_of(link.key.target).kind is _SHARED
     }
-    found: dict[str, tuple[str, ...]] = {}
-    for column in sorted(dictionary.policy_columns(relation) - (keys - shared)):
+    found: dict[str, tuple[str | None, ...]] = {}
+    for column in sorted(dictionary.deciding_columns(relation) - (keys - shared)):
         words = dictionary.for_column(relation, column)
         values = words if column in shared else _values_of(relation, column, dictionary)
         if values:
@@ -246,11 +257,11 @@ def _cycling(
     return found
 
 
-def _values_of(relation: Relation, name: str, dictionary: Dictionary) -> tuple[str, ...]:
+def _values_of(relation: Relation, name: str, dictionary: Dictionary) -> tuple[str | None, ...]:
     column = relation.column(name)
     if column is None or column.generated:
         return ()
-    values = list(dictionary.for_column(relation, name))
+    values: list[str | None] = list(dictionary.for_column(relation, name))
     if column.type.category is TypeCategory.ENUM:
         values += column.type.labels
     elif column.type.base == "bool":
@@ -258,4 +269,6 @@ def _values_of(relation: Relation, name: str, dictionary: Dictionary) -> tuple[s
     elif column.type.base in ("timestamptz", "timestamp", "date") and nullable(relation, name):
         # Rows that are deleted, revoked, expired: NULL is the ordinary value.
         values.append(_PAST.get(column.type.base, "2024-01-20 12:00:00+00"))
+    elif (relation.name, name) in dictionary.nulls and nullable(relation, name):
+        values.insert(0, None)
     return tuple(dict.fromkeys(values))

@@ -133,7 +133,7 @@ def _plan(
     quiet |= {c for u in of.uniques for c in (*u.columns, *u.expression_columns)}
     quiet |= {c for x in of.exclusions for c in x.columns} | set(of.partition_key)
     if spoken is not None:
-        quiet |= spoken.policy_columns(of)
+        quiet |= spoken.deciding_columns(of)
     return _RelationPlan(of, constraints, columns, frozenset(quiet))
 
 

@@ -12,7 +12,7 @@ from tenantfuzz.policies.structure import (
     RelationName,
     Trigger,
 )
-from tenantfuzz.strategies.dictionary import Dictionary, build_dictionary
+from tenantfuzz.strategies.dictionary import Comparison, Dictionary, build_dictionary
 
 NOTES = RelationName("public", "notes")
 MEMBERS = RelationName("app", "members")
@@ -158,3 +158,36 @@ def test_a_time_ahead_for_what_is_compared_with_the_present() -> None:
     assert words(built, "until", tickets.name) == ("2099-01-01",)
     assert words(built, "seen", tickets.name) == ("2099-01-01 00:00:00",)
     assert "2099-01-01 00:00:00+00" not in words(built, "told", tickets.name)
+
+
+def test_what_statements_of_the_application_test_decides_as_well() -> None:
+    built = build_dictionary(
+        catalog(),
+        [
+            "SELECT n.id, n.visibility FROM notes n "
+            "WHERE n.open AND n.kind IS NULL AND n.visibility ILIKE $1 AND n.level = 3",
+            "SELECT FROM app.members WHERE NOT status = 'gone'",
+            "this is no statement (",
+        ],
+    )
+    assert built.deciding_columns(NOTES) == {"open", "kind", "level"}
+    assert built.deciding_columns(MEMBERS) == {"status"}
+    assert built.policy_columns(NOTES) == frozenset()
+    assert built.nulls == {(NOTES, "kind")}
+
+
+def test_columns_that_are_held_equal_belong_together() -> None:
+    built = build_dictionary(
+        catalog("id IN (SELECT m.user_id FROM app.members m WHERE m.role = visibility)"),
+        [
+            "SELECT FROM notes n JOIN app.members m ON m.org_id = n.org_id AND n.kind = m.status",
+            "SELECT FROM notes a JOIN notes b ON a.kind = b.visibility",
+            "SELECT FROM notes n, app.members m WHERE n.level < m.level",
+        ],
+    )
+    assert built.comparisons == (
+        Comparison(MEMBERS, NOTES, (("org_id", "org_id"), ("status", "kind"))),
+        Comparison(MEMBERS, NOTES, (("role", "visibility"),)),
+    )
+    assert {"kind", "org_id"} <= built.deciding_columns(NOTES)
+    assert "visibility" in built.policy_columns(NOTES)
