@@ -166,16 +166,15 @@ class _Collector:
         """Which columns of different relations the tree holds equal."""
         pairs: dict[tuple[str, str, RelationName, RelationName], list[tuple[str, str]]] = {}
         for node in tree.find_all(exp.EQ):
-            sides = [bare(node.this), bare(node.expression)]
-            if not all(isinstance(side, exp.Column) for side in sides):
+            ends = (bare(node.this), bare(node.expression))
+            sides = [side for side in ends if isinstance(side, exp.Column)]
+            if len(sides) < 2:
                 continue
             owners = [list(self._owners(s.table, s.name, tables, home)) for s in sides]
             if any(len(found) != 1 for found in owners) or owners[0] == owners[1]:
                 continue
-            ends = [
-                (s.table, found[0].name, s.name) for s, found in zip(sides, owners, strict=True)
-            ]
-            (mine, one, column), (theirs, other, target) = sorted(ends, key=lambda e: str(e[1]))
+            named = [(s.table, o[0].name, s.name) for s, o in zip(sides, owners, strict=True)]
+            (mine, one, column), (theirs, other, target) = sorted(named, key=lambda e: str(e[1]))
             pairs.setdefault((mine, theirs, one, other), []).append((column, target))
         for (_, _, one, other), found in pairs.items():
             yield Comparison(one, other, tuple(dict.fromkeys(found)))

@@ -121,7 +121,7 @@ def can_be_outside(catalog: Catalog, model: Model) -> bool:
 
 
 def plan_joinings(
-    catalog: Catalog, model: Model, deciding: Mapping[str, tuple[str, ...]] = {}
+    catalog: Catalog, model: Model, deciding: Mapping[str, tuple[str | None, ...]] = {}
 ) -> tuple[tuple[Joining, ...], tuple[Joining, ...]]:
     """The memberships that each tenant gets, one per kind, and those that are not in force: one
     for each column and value that alone takes the force away.
@@ -243,7 +243,7 @@ def _candidates(
     relation: Relation,
     predicates: Sequence[str],
     taken: set[str],
-    deciding: Mapping[str, tuple[str, ...]],
+    deciding: Mapping[str, tuple[str | None, ...]],
 ) -> dict[str, list[str | None]]:
     """For each column that a predicate reads, values worth trying, the most ordinary first."""
     read: list[str] = []
