@@ -34,6 +34,7 @@ from tenantfuzz.events import (
 )
 from tenantfuzz.findings import Finding, PrincipalSummary, Severity
 from tenantfuzz.fuzzing import Fairness, fuzz
+from tenantfuzz.listening import rehearse_listening
 from tenantfuzz.loading_worlds import WorldLoader
 from tenantfuzz.notes import notes_on
 from tenantfuzz.policies.principals import Freshness, Principal
@@ -41,7 +42,6 @@ from tenantfuzz.policies.structure import Operation, RelationName
 from tenantfuzz.policies.world import World
 from tenantfuzz.preparation import Prepared, prepare
 from tenantfuzz.registry import Registry
-from tenantfuzz.rehearsal import rehearse
 from tenantfuzz.replaying import corpus_folder, replay_files
 from tenantfuzz.rounds import Counters, Rig, Round
 from tenantfuzz.shrinking import Shrinker
@@ -195,7 +195,7 @@ class _Campaign:
         for text in self.prepared.warnings:
             yield self._warn("", text)
         begun = monotonic()
-        plan = rehearse(self.prepared, self.loader, seed=self.seed)
+        plan = rehearse_listening(self.prepared, self.loader, self.play, seed=self.seed)
         self.counters.generation += monotonic() - begun
         self.ledger.unpopulated = plan.unpopulated
         yield self._started(plan)

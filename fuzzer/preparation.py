@@ -1,6 +1,6 @@
 """Prepares a target: its schema in a scratch database, its catalog, model and population plan."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -65,6 +65,10 @@ class Prepared:
         """The target's configuration."""
         return self.target.configuration
 
+    def heard(self, statements: Sequence[str]) -> Dictionary:
+        """The dictionary with what the application's code was heard to send."""
+        return _dictionary(self.catalog, self.target, statements)
+
     @contextmanager
     def stage(
         self, loader: WorldLoader | None = None, *, database: str | None = None
@@ -120,6 +124,12 @@ def connect(server: Server, database: str, *, patience: float = SECONDS) -> psyc
             f"cannot connect to the scratch database {database}: {str(error).strip()}",
             hint="is the server still running, and has it free connections?",
         ) from error
+
+
+def _dictionary(catalog: Catalog, target: Target, heard: Sequence[str] = ()) -> Dictionary:
+    return build_dictionary(
+        catalog, [*(q.text.indexed() for q in declared_queries(target)), *heard]
+    )
 
 
 @contextmanager
@@ -233,7 +243,7 @@ def _resolved(target: Target, server: Server, database: str, loaded: "_Loaded") 
         catalog=catalog,
         model=model,
         attacker=attacker_of(configuration, facts),
-        dictionary=build_dictionary(catalog, [q.text.indexed() for q in declared_queries(target)]),
+        dictionary=_dictionary(catalog, target),
         existing=existing,
         hash=loaded.hash,
         warnings=(*target.assumed, *(assumed.lines if assumed else ()), *loaded.warnings, *notes),

@@ -2,13 +2,14 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tenantfuzz.loading_worlds import Refusal, WorldLoader
 from tenantfuzz.policies.structure import Catalog, RelationName
 from tenantfuzz.policies.world import World
 from tenantfuzz.preparation import Prepared
 from tenantfuzz.results import Failure
+from tenantfuzz.strategies.dictionary import Dictionary
 from tenantfuzz.strategies.plan import Plan
 from tenantfuzz.strategies.population import plan_population
 from tenantfuzz.strategies.worlds import designed_worlds
@@ -20,8 +21,11 @@ _SESSION = re.compile(
 _VARIANTS = 8  # how often a relation's rows may be refused before it is given up
 
 
-def rehearse(prepared: Prepared, loader: WorldLoader, *, seed: int) -> Plan:
-    """A plan whose worlds the server accepts, as far as that can be had.
+def rehearse(
+    prepared: Prepared, loader: WorldLoader, *, seed: int, heard: Sequence[str] = ()
+) -> Plan:
+    """A plan whose worlds the server accepts, as far as that can be had. What the application's
+    code was ``heard`` to send counts as its declared queries do.
 
     Unknown constraints are settled by trial: rows that are refused are made in another way; what
     is refused again and again is left out, with the server's reason; where a trigger asks who is
@@ -29,7 +33,8 @@ def rehearse(prepared: Prepared, loader: WorldLoader, *, seed: int) -> Plan:
     """
     variants: Counter[RelationName] = Counter()
     skip: dict[RelationName, str] = {}
-    plan = _plan(prepared, variants, skip)
+    dictionary = prepared.heard(heard) if heard else prepared.dictionary
+    plan = _plan(prepared, dictionary, variants, skip)
     with prepared.stage(loader) as stage:
         for _ in range(_ROUNDS):
             world = designed_worlds(plan, seed=seed, count=1)[0]
@@ -47,18 +52,21 @@ def rehearse(prepared: Prepared, loader: WorldLoader, *, seed: int) -> Plan:
                     variants[relation] = 0
                 else:
                     skip[relation] = f"the server refuses its rows: {_reason(failure)}"
-            plan = _plan(prepared, variants, skip)
+            plan = _plan(prepared, dictionary, variants, skip)
     return plan
 
 
 def _plan(
-    prepared: Prepared, variants: Mapping[RelationName, int], skip: Mapping[RelationName, str]
+    prepared: Prepared,
+    dictionary: Dictionary,
+    variants: Mapping[RelationName, int],
+    skip: Mapping[RelationName, str],
 ) -> Plan:
     return plan_population(
         prepared.catalog,
         prepared.model,
         existing=prepared.existing,
-        dictionary=prepared.dictionary,
+        dictionary=dictionary,
         overrides={
             name: [str(v) for v in values] for name, values in prepared.configuration.values.items()
         },

@@ -24,6 +24,7 @@ from tenantfuzz.stage import Stage
 from tenantfuzz.strategies.crossing import crossed
 from tenantfuzz.strategies.lopsided import lopsided
 
+_LISTENING = 3  # members on whose behalf code is called for a start
 _SWEPT = 24  # calls of one query for one principal in a designed world
 _FUZZED = 6
 _CALLED = 12  # the same for calls of processes, which are a hundred times dearer
@@ -57,6 +58,15 @@ class ApplicationPlay:
         self._kinds: set[str] = set()
         self._crossings: set[tuple[RelationName, str]] = set()
 
+    @property
+    def code(self) -> frozenset[str]:
+        """The names of the calls of code, whose statements only a call can tell."""
+        return frozenset(
+            name
+            for name in self.names
+            if (query := self.application.queries.get(name)) and query.function and not query.door
+        )
+
     def warnings(self) -> Iterator[tuple[str, str]]:
         """What its reader must know before: queries that cannot run, and what was assumed."""
         for name in self.names:
@@ -75,6 +85,23 @@ class ApplicationPlay:
                 )
             if query.analysis is None and not query.door and query.function is None:
                 yield name, "its tables are not told apart: sqlglot does not parse it"
+
+    def listen(self, stage: Stage, world: World) -> tuple[str, ...]:
+        """The statements that application code sends, each once: calls it a few times on behalf of
+        members, in this world, which stands on the stage afterwards."""
+        heard: dict[str, None] = {}
+        for outside in (False, True):
+            names = [n for n in (self._outside if outside else self._inside) if n in self.code]
+            if not names:
+                continue
+            place = adapters_of(self._prepared).stage if outside else stage
+            place.open(world)
+            members = [p for p in place.principals() if p.tenant is not None and not p.hostile]
+            once = {p.kind: p for p in reversed(members)}
+            source = random.Random(len(world.rows))
+            round_ = self._round(place, world, place.prediction(), source)
+            heard |= dict.fromkeys(round_.listen(list(once.values())[:_LISTENING], names))
+        return tuple(heard)
 
     def sweep(
         self, stage: Stage, scene: Round, principals: Sequence[Principal]

@@ -28,6 +28,7 @@ from tenantfuzz.rounds import Counters
 from tenantfuzz.stage import Stage
 from tenantfuzz.strategies.arguments import Arguments, Field, argument_lists
 
+_LISTENED = 4  # calls whose statements are looked at
 _MOST_JUDGED = 6  # calls of one query by one kind in one round that end before the judge
 _TIRED = 1  # of those, once the query has been caught
 _NO_VERDICT = frozenset({"57014", "25P02", "26000"})
@@ -101,6 +102,22 @@ class QueryRound:
             yield from self._reads([c for c in statements if not c[1].query.writes])
             yield from self._writes([c for c in statements if c[1].query.writes])
             yield from self._functions([c for c in cases if c[1].query.function is not None])
+
+    def listen(self, callers: Sequence[Principal], queries: Sequence[str]) -> Iterator[str]:
+        """The statements, with ``$1`` for parameters, that code behind these queries sends when it
+        is called a few times; nothing is judged."""
+        for name in queries:
+            query = self.application.queries[name]
+            if query.function is None:
+                continue
+            for caller in callers:
+                for _, case in self._cases(query, caller, _LISTENED):
+                    try:
+                        with undone(self.stage):
+                            case.perform()
+                    except EndedTransactionError:
+                        return  # the world is gone; whoever judges it says why
+                    yield from (s.text.indexed() for s in query.function.sent() if s.is_query)
 
     def _cases(self, query: LiveQuery, caller: Principal, most: int) -> Iterator[tuple[Cell, Case]]:
         field_ = self._read_field()

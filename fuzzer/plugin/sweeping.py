@@ -11,13 +11,13 @@ from tenantfuzz.coverage import Ledger
 from tenantfuzz.errors import ToolError
 from tenantfuzz.events import Event
 from tenantfuzz.fuzzing import Fairness, fuzz
+from tenantfuzz.listening import rehearse_listening
 from tenantfuzz.loading_worlds import WorldLoader
 from tenantfuzz.policies.principals import Freshness, Principal
 from tenantfuzz.policies.structure import RelationName
 from tenantfuzz.policies.world import World
 from tenantfuzz.preparation import Prepared
 from tenantfuzz.registry import Registry
-from tenantfuzz.rehearsal import rehearse
 from tenantfuzz.rounds import Counters, Rig, Round
 from tenantfuzz.stage import Stage
 from tenantfuzz.strategies.influence import influential_relations
@@ -73,13 +73,15 @@ class Sweep:
         self._standings: list[_Standing] = []
         self.loader: WorldLoader = prepared.loader()
         begun = monotonic()
-        self.plan: Plan = rehearse(prepared, self.loader, seed=seed)
+        registry = Registry(prepared.configuration.accept)
+        play = ApplicationPlay(prepared, registry, counters, only=None)
+        self.plan: Plan = rehearse_listening(prepared, self.loader, play, seed=seed)
         ledger.unpopulated = self.plan.unpopulated
         self._rig = Rig(
             plan=self.plan,
             attacker=prepared.attacker,
             ledger=ledger,
-            registry=Registry(prepared.configuration.accept),
+            registry=registry,
             counters=counters,
             influential=influential_relations(prepared.catalog),
             platform=prepared.platform,
