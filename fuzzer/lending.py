@@ -1,13 +1,13 @@
 """A connection that may be lent to code under test without letting go of its transaction."""
 
 import re
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar, cast
 
 import psycopg
 from psycopg import sql
-from psycopg.abc import Params, Query
+from psycopg.abc import Params, PQGen, Query
 from psycopg.pq import ExecStatus, TransactionStatus
 
 from tenantfuzz.loading.statements import split_statements
@@ -130,7 +130,7 @@ class LentConnection(PatientConnection):
         self.lent = False
         self.loan = Loan()
 
-    def wait(self, gen: Generator[int, int, _T], *args: Any, **kwargs: Any) -> _T:
+    def wait(self, gen: PQGen[_T], *args: Any, **kwargs: Any) -> _T:
         """As psycopg's; counted."""
         self.loan.trips += 1
         return super().wait(gen, *args, **kwargs)
