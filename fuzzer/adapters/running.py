@@ -99,17 +99,19 @@ class RunningAdapter:
             process.stop()
 
     def _ask(self, question: Mapping[str, object]) -> dict[str, object]:
-        patience = self._patience
         try:
             if self._process is None:
-                patience += _START
                 self._process = AdapterProcess(
                     self._command,
                     folder=self._folder,
                     environment=self._environment,
-                    patience=patience,
+                    patience=self._patience,
                 )
-            return self._process.ask(question, patience=patience)
+                if question.get("op") != "list":
+                    # What it takes to start is no part of the call's time.
+                    self._process.ask({"op": "list"}, patience=self._patience + _START)
+            extra = _START if question.get("op") == "list" else 0.0
+            return self._process.ask(question, patience=self._patience + extra)
         except BaseException:
             self.stop()
             raise
