@@ -426,7 +426,7 @@ class _Campaign:
         under ``--strict``."""
         for code, message, broken in self.ledger.breakages():
             yield self._warn(code, message, str(broken))
-        leaking = {f.relation for f in self.registry.findings.values() if f.operation == "select"}
+        leaking = self.registry.leaking()
         for name, relation in self.prepared.catalog.relations.items():
             if str(name) in leaking:
                 continue  # somebody saw a row

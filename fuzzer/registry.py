@@ -23,6 +23,7 @@ _SHADOWED = {
     "TF303": _READS,
 }
 """Codes that say nothing more once an ordinary member, statement or read gets the same."""
+_GAINED = "TF209"
 _ANY_CULPRIT = frozenset({"TF106", "TF307", "TF301", "TF302", "TF303"})
 
 
@@ -34,11 +35,17 @@ class Registry:
     findings: dict[str, Finding] = field(default_factory=dict)
     witnesses: dict[str, Witness] = field(default_factory=dict)
     accepted_findings: dict[str, tuple[Finding, str]] = field(default_factory=dict)
+    _gains: set[str] = field(default_factory=set)  # statements that gained a membership or a role
 
     def add(self, finding: Finding, witness: Witness) -> bool:
         """Takes in a finding; True if it is a new one that counts as found."""
         fingerprint = finding.fingerprint
-        if fingerprint in self.findings or fingerprint in self.accepted_findings:
+        if fingerprint in self.accepted_findings:
+            return False
+        gains = finding.code == _GAINED and not finding.latent and witness.steps
+        if gains and self._accepted(finding) is None:
+            self._gained(witness.steps[-1].sql)
+        if fingerprint in self.findings or self._follows(witness):
             return False
         reason = self._accepted(finding)
         if reason is not None:
@@ -51,6 +58,16 @@ class Registry:
         self.findings[fingerprint] = finding
         self.witnesses[fingerprint] = witness
         return True
+
+    def _gained(self, sql: str) -> None:
+        """What a new member of a tenant sees of it is no hole of its own."""
+        self._gains.add(sql)
+        for name in [n for n in self.findings if self._follows(self.witnesses[n])]:
+            del self.findings[name]
+
+    def _follows(self, witness: Witness) -> bool:
+        """Whether it takes a membership, or a role, that somebody gave itself before."""
+        return any(step.sql in self._gains for step in witness.steps[:-1])
 
     def improve(self, finding: Finding, witness: Witness) -> None:
         """A smaller witness for a known finding."""
@@ -96,6 +113,11 @@ class Registry:
 
 
 def _shadows(plain: Finding, special: Finding) -> bool:
+    if plain.code == special.code == _GAINED:
+        # Once it is in, policies that ask whether it is are true as well.
+        door = (plain.relation, plain.operation)
+        inside = set(plain.culprits) < set(special.culprits)
+        return inside and door == (special.relation, special.operation)
     if plain.relation != special.relation or plain.code not in _SHADOWED.get(special.code, ()):
         return False
     return special.code in _ANY_CULPRIT or set(special.culprits) <= set(plain.culprits)

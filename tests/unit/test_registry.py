@@ -211,3 +211,53 @@ def test_the_worst_comes_first_then_by_code_and_id() -> None:
     high = finding("TF201", operation="insert", severity=Severity.HIGH)
     add(registry, low, high, write, read, other)
     assert registry.ordered() == (other, read, write, high, low)
+
+
+MEMBERS = "public.members"
+
+
+def chain(*texts: str) -> Witness:
+    steps = tuple(Step(ISSUES, "insert", text) for text in texts)
+    return Witness(World(()), Principal("member"), steps)
+
+
+def gained(*culprits: str) -> Finding:
+    return finding("TF209", *culprits, relation=MEMBERS, operation="insert")
+
+
+@pytest.mark.parametrize("first", ["the gain", "what follows"])
+def test_what_a_membership_that_somebody_gave_itself_shows_is_no_finding(first: str) -> None:
+    registry = Registry()
+    gain = (gained("join"), chain("JOIN"))
+    read = (finding("TF101", "see"), chain("JOIN", "SELECT"))
+    both = [gain, read] if first == "the gain" else [read, gain]
+    for one, shown_by in both:
+        registry.add(one, shown_by)
+    assert codes(registry) == ["TF209"]
+    # Another statement, or the same read without it, is a hole of its own.
+    assert registry.add(finding("TF101", "p"), chain("OTHER", "SELECT"))
+    assert registry.add(finding("TF101", "q"), chain("SELECT"))
+
+
+def test_a_known_gain_by_another_statement_explains_what_follows_too() -> None:
+    registry = Registry()
+    assert registry.add(gained("join"), chain("JOIN"))
+    assert not registry.add(gained("join"), chain("JOIN AS OWNER"))
+    assert not registry.add(finding("TF101", "see"), chain("JOIN AS OWNER", "SELECT"))
+
+
+@pytest.mark.parametrize("waved", ["accepted", "latent"])
+def test_a_gain_that_does_not_count_hides_nothing(waved: str) -> None:
+    accept = (Acceptance(code="TF209", reason="open house"),) if waved == "accepted" else ()
+    registry = Registry(accept)
+    registry.add(replace(gained("join"), latent=waved == "latent"), chain("JOIN"))
+    assert registry.add(finding("TF101", "see"), chain("JOIN", "SELECT"))
+
+
+def test_policies_that_are_true_for_who_is_in_are_no_second_gain() -> None:
+    registry = Registry()
+    assert registry.add(gained("admins", "join"), chain("JOIN AS OWNER"))
+    assert registry.add(gained("join"), chain("JOIN"))
+    assert [f.culprits for f in registry.ordered()] == [("join",)]
+    assert not registry.add(gained("admins", "join"), chain("JOIN AS ADMIN"))
+    assert registry.add(gained("other"), chain("JOIN OTHERWISE"))
