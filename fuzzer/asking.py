@@ -32,6 +32,7 @@ _REPLANNED = 0.5  # share of batches under other settings of the planner
 _PREPARED = 0.03  # share of queries that are prepared by hand
 _EXPLAINED = 6  # one in so many queries is explained
 _MEASURED = 8  # one in so many is put to the trusted role, in both worlds
+_PLAN_CACHES = ("force_generic_plan", "force_generic_plan", "force_custom_plan")
 _EXPLAIN = "EXPLAIN (FORMAT JSON, COSTS OFF) "
 # A prepared statement outlives the savepoint that it was made in, and one that failed stays behind.
 _FORGET = (
@@ -141,7 +142,10 @@ class Asking:
         guidance = self.inquiry.guidance
         queries = QueryMaker(lexicon, self.rows, aims, source, guidance).queries(count)
         settings = source.choice(PLANNERS) if source.random() < _REPLANNED else ()
-        sent = [_prepared(q.sql) if source.random() < _PREPARED else q.sql for q in queries]
+        sent = [
+            _prepared(q.sql, source.choice(_PLAN_CACHES)) if source.random() < _PREPARED else q.sql
+            for q in queries
+        ]
         explained = queries[:: max(1, min(_EXPLAINED, count))]
         self.generation += perf_counter() - begun
         wire = self.stage.wire
@@ -272,9 +276,9 @@ class Asking:
         self._calm.clear()
 
 
-def _prepared(sql: str) -> str:
-    """The query as a prepared statement with a generic plan; the first value that a column is
-    compared with becomes a parameter."""
+def _prepared(sql: str, plan_cache: str) -> str:
+    """The query as a prepared statement; the first value that a column is compared with becomes a
+    parameter."""
     found = _COMPARED.search(sql)
     given = ""
     if found is not None and "(VALUES" not in sql:
@@ -282,7 +286,7 @@ def _prepared(sql: str) -> str:
         given = f" ({found[0]})"
     return script(
         _FORGET,
-        "SET LOCAL plan_cache_mode = force_generic_plan",
+        f"SET LOCAL plan_cache_mode = {plan_cache}",
         f"PREPARE tf_query AS {sql}",
         f"EXECUTE tf_query{given}",
     )

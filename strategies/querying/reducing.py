@@ -7,6 +7,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from tenantfuzz.policies.query_parts import Node
 from tenantfuzz.strategies.scripting import HEAD, script
 
 _DIALECT = "postgres"
@@ -46,21 +47,21 @@ def _of_script(sql: str) -> Iterator[str]:
         yield script(*statements[:-1], smaller)
 
 
-def _parsed(sql: str) -> exp.Expression | None:
+def _parsed(sql: str) -> Node | None:
     if not sql.lstrip().upper().startswith(_STATEMENTS):
         return None
     try:
         tree = sqlglot.parse_one(sql, dialect=_DIALECT)
     except SqlglotError:
         return None
-    return tree if isinstance(tree, exp.Expression) else None
+    return tree if isinstance(tree, Node) else None
 
 
-def _text(tree: exp.Expression) -> str:
+def _text(tree: Node) -> str:
     return tree.sql(dialect=_DIALECT)
 
 
-def _smaller(tree: exp.Expression) -> Iterator[exp.Expression]:
+def _smaller(tree: Node) -> Iterator[Node]:
     """Copies of the tree, each with one change."""
     for inner in _inner(tree):
         yield inner.copy()
@@ -73,7 +74,7 @@ def _smaller(tree: exp.Expression) -> Iterator[exp.Expression]:
                 yield copy
 
 
-def _inner(tree: exp.Expression) -> Iterator[exp.Expression]:
+def _inner(tree: Node) -> Iterator[Node]:
     """Whole queries that stand in it: of WITH, of FROM, the arms of a set operation."""
     for query in tree.find_all(exp.CTE, exp.Subquery, exp.Exists):
         if isinstance(query.this, exp.Query | exp.DML):
@@ -90,7 +91,7 @@ class _Change:
         self._key = key
         self._index = index
 
-    def __call__(self, node: exp.Expression) -> bool:
+    def __call__(self, node: Node) -> bool:
         if self._index is None:
             node.set(self._key, None)
             return True
@@ -107,7 +108,7 @@ class _Only:
         self._key = key
         self._index = index
 
-    def __call__(self, node: exp.Expression) -> bool:
+    def __call__(self, node: Node) -> bool:
         node.set(self._key, [node.args[self._key][self._index]])
         return True
 
@@ -118,9 +119,9 @@ class _Replaced:
     def __init__(self, key: str) -> None:
         self._key = key
 
-    def __call__(self, node: exp.Expression) -> bool:
+    def __call__(self, node: Node) -> bool:
         part = node.args.get(self._key)
-        if not isinstance(part, exp.Expression) or node.parent is None:
+        if not isinstance(part, Node) or node.parent is None:
             return False
         node.replace(part)
         return True
@@ -132,7 +133,7 @@ class _Promoted:
     def __init__(self, index: int) -> None:
         self._index = index
 
-    def __call__(self, node: exp.Expression) -> bool:
+    def __call__(self, node: Node) -> bool:
         source = node.args["joins"][self._index].this
         if not isinstance(source, exp.Table):
             return False
@@ -144,7 +145,7 @@ class _Promoted:
 class _Bare:
     """Takes other tables and the condition away from a write."""
 
-    def __call__(self, node: exp.Expression) -> bool:
+    def __call__(self, node: Node) -> bool:
         for key in ("from_", "using", "where"):
             node.set(key, None)
         return True
@@ -153,7 +154,7 @@ class _Bare:
 Change = _Change | _Only | _Replaced | _Promoted | _Bare
 
 
-def _changes(node: exp.Expression) -> Iterator[Change]:
+def _changes(node: Node) -> Iterator[Change]:
     match node:
         case exp.Select() | exp.Update() | exp.Delete() | exp.Insert() | exp.SetOperation():
             for key in (*_CLAUSES, "where"):

@@ -17,9 +17,6 @@ FOLDER = Path(__file__).with_name("asking")
 LEAKS: list[dict[str, Any]] = tomllib.loads((FOLDER / "leaks.toml").read_text())["leak"]
 SECONDS = 40.0
 FAST = ("a computed column counts for its owner",)
-    "a function that fails says that it leaks nothing",
-    "a computed column counts for its owner",
-)
 CASES = [
     pytest.param(e, id=e["name"], marks=[] if e["name"] in FAST else [pytest.mark.slow])
     for e in LEAKS
