@@ -9,6 +9,7 @@ statements. The ratio is what to compare between versions.
 import random
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -46,7 +47,7 @@ def bench(name: str) -> None:
                 sent: list[tuple[Sequence[Group], bool]] = []
                 scene = Round(rig, stage, designed_worlds(plan, seed=number, count=1)[0])
                 before, begun = prepared.clock.database, perf_counter()
-                recording(stage.wire, sent, lambda scene=scene, number=number: ask(scene, number))
+                recording(stage.wire, sent, partial(ask, scene, number))
                 wall += perf_counter() - begun
                 database += prepared.clock.database - before
                 begun = perf_counter()
