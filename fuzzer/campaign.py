@@ -11,7 +11,6 @@ from tenantfuzz import corpus as corpus_files
 from tenantfuzz.application.playing import ApplicationPlay
 from tenantfuzz.application.simplifying import with_simpler_arguments
 from tenantfuzz.changes import select
-from tenantfuzz.codes import title
 from tenantfuzz.counterexample import Counterexample, Witness
 from tenantfuzz.coverage import Ledger
 from tenantfuzz.errors import ToolError
@@ -32,13 +31,13 @@ from tenantfuzz.events import (
     Warning,
     WarningRaised,
 )
-from tenantfuzz.findings import Finding, PrincipalSummary, Severity
+from tenantfuzz.findings import Finding, Severity
 from tenantfuzz.fuzzing import Fairness, fuzz
 from tenantfuzz.listening import rehearse_listening
 from tenantfuzz.loading_worlds import WorldLoader
 from tenantfuzz.notes import notes_on
 from tenantfuzz.policies.principals import Freshness, Principal
-from tenantfuzz.policies.structure import Operation, RelationName
+from tenantfuzz.policies.structure import RelationName
 from tenantfuzz.policies.world import World
 from tenantfuzz.preparation import Prepared, prepare
 from tenantfuzz.registry import Registry
@@ -48,6 +47,7 @@ from tenantfuzz.shrinking import Shrinker
 from tenantfuzz.snapshot_reading import read_snapshot
 from tenantfuzz.strategies.influence import influential_relations
 from tenantfuzz.strategies.plan import Plan
+from tenantfuzz.strictness import UNSEEN, too_strict, unseen
 from tenantfuzz.sweep import Sweep, follow, ordinary
 from tenantfuzz.target import Target
 from tenantfuzz.trial import Trial
@@ -426,36 +426,14 @@ class _Campaign:
         under ``--strict``."""
         for code, message, broken in self.ledger.breakages():
             yield self._warn(code, message, str(broken))
-        leaking = self.registry.leaking()
-        for name, relation in self.prepared.catalog.relations.items():
-            if str(name) in leaking:
-                continue  # somebody saw a row
-            unseen = (name, Operation.SELECT) not in self.ledger.let_through
-            tried = any(c[0] == name and c[1] is Operation.SELECT for c in self.ledger.tried)
-            if relation.row_security and tried and unseen and self.ledger.is_open(name):
-                message = "no principal ever saw a row of it, not even one of its own tenant"
-                yield self._warn("TF803", message, str(name))
-                if self.options.strict:
-                    yield from self._strict_finding(name, message)
-
-    def _strict_finding(self, name: RelationName, message: str) -> Iterator[Event]:
-        finding = Finding(
-            code="TF803",
-            severity=Severity.MEDIUM,
-            title=title("TF803", relation=str(name), kind="member"),
-            relation=str(name),
-            operation="select",
-            principal=PrincipalSummary("member", "", None),
-            owner_tenants=(),
-            explanation=f"{name}: {message}.",
-            culprits=tuple(p.name for p in self.prepared.catalog.relations[name].policies),
-            statements=(),
-            expected="members see rows of their own tenant",
-            observed=message,
-        )
-        if self.registry.add(finding, Witness(World(()), Principal("member"), ())):
-            self._shrunk.add(finding.fingerprint)
-            yield FindingFound(finding, monotonic() - self.begun)
+        for name in unseen(self.ledger, self.registry.leaking()):
+            yield self._warn("TF803", UNSEEN, str(name))
+            if self.options.strict:
+                finding = too_strict(self.ledger, name)
+                nothing = Witness(World(()), Principal("member"), ())
+                if self.registry.add(finding, nothing):
+                    self._shrunk.add(finding.fingerprint)
+                    yield FindingFound(finding, monotonic() - self.begun)
 
     # The end
 

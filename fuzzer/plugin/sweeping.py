@@ -30,6 +30,7 @@ from tenantfuzz.trial import Trial
 SWEPT_WORLDS = 3
 _FOLLOWED = 2  # lawful writes of a relation that a chain goes on from
 _FUZZED_PRINCIPALS = 8
+_ASKED = 12  # queries by each principal of a drawn world
 _THOROUGH = 0.25  # share of drawn worlds in which the costly shapes are tried
 
 
@@ -166,8 +167,11 @@ class Sweep:
     def fuzz(
         self, relation: RelationName, registry: Registry, *, seconds: float, writing: bool
     ) -> int:
-        """Reads, or writes, of the relation in drawn worlds for some seconds; returns how many."""
+        """Reads and generated queries, or writes, of the relation in drawn worlds for some seconds;
+        returns how many."""
         rig = replace(self._rig, registry=registry)
+        if not writing:
+            rig = replace(rig, only=frozenset({relation}))  # what queries may read
         fairness = Fairness()
         examples = 0
         with self._prepared.stage(self.loader) as stage:
@@ -185,6 +189,7 @@ class Sweep:
                         _exhaust(scene.write(principal, [relation]))
                     else:
                         _exhaust(scene.read(principal, [relation]))
+                        _exhaust(scene.ask(principal, source, count=_ASKED))
                 _exhaust(scene.cut())
                 stage.close()
                 yield from ()

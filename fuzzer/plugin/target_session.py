@@ -20,6 +20,7 @@ from tenantfuzz.plugin.doors import Door, Place, Sort, doors_of
 from tenantfuzz.plugin.sweeping import SWEPT_WORLDS, Sweep
 from tenantfuzz.plugin.tenants import Grounds
 from tenantfuzz.plugin.verdicts import Told, Verdict
+from tenantfuzz.policies.principals import Principal
 from tenantfuzz.policies.structure import RelationName
 from tenantfuzz.policies.world import World
 from tenantfuzz.preparation import Prepared, connect, prepare
@@ -28,6 +29,7 @@ from tenantfuzz.replaying import CANNOT, replay_files
 from tenantfuzz.rounds import Counters
 from tenantfuzz.shrinking import Shrinker
 from tenantfuzz.strategies.worlds import designed_worlds
+from tenantfuzz.strictness import UNSEEN, too_strict, unseen
 from tenantfuzz.target import Target, find_target, resolve_reference
 from tenantfuzz.trial import Trial
 
@@ -233,6 +235,8 @@ class TargetSession:
         )
         if door.relation in self.prepared.catalog.relations:
             self._try(door.relation, tried, writing=door.operation != "select")
+            if door.operation == "select" and self.target.configuration.run.strict:
+                self._too_strict(door.relation, tried)
         return self._judged(door, tried)
 
     def _judged(self, door: Door, tried: _Tried) -> Verdict:
@@ -264,6 +268,13 @@ class TargetSession:
             if share > 0:
                 self._fuzz(relation, tried, share * (1 - _READING), writing=True)
             tried.written = True
+
+    def _too_strict(self, relation: RelationName, tried: _Tried) -> None:
+        """Own rows that nobody ever saw are a finding where the configuration is strict."""
+        if relation in unseen(self.ledger, tried.registry.leaking()):
+            finding = too_strict(self.ledger, relation)
+            if tried.registry.add(finding, Witness(World(()), Principal("member"), ())):
+                tried.told[finding.fingerprint] = Told(finding)  # no statement shows it
 
     def _fuzz(
         self, relation: RelationName, tried: _Tried, seconds: float, *, writing: bool
@@ -387,6 +398,8 @@ class TargetSession:
         found += self._remarks
         if self._ledger is not None:
             found += [f"{code} {name}: {text}" for code, text, name in self._ledger.breakages()]
+            leaking = {n for t in self._relations.values() for n in t.registry.leaking()}
+            found += [f"TF803 {name}: {UNSEEN}" for name in unseen(self._ledger, leaking)]
         return found
 
 

@@ -232,3 +232,25 @@ def test_everything_is_given_back(make_target: Make) -> None:
         server = session.prepared.server
         session.grounds()
     assert not getattr(server, "directory", Path("/")).exists()
+
+
+def test_rows_that_nobody_ever_saw_are_a_finding_where_it_is_strict(
+    make_target: Make, open_session: Open
+) -> None:
+    shut = """
+CREATE TABLE notes (id uuid PRIMARY KEY, org_id text NOT NULL REFERENCES orgs, body text);
+ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON notes USING (org_id = current_setting('app.tnant', true));
+GRANT SELECT ON notes TO plugin_app;
+"""
+    folder = make_target(shut)
+    [door] = [d for d in open_session(folder).collect() if d.name == "select[public.notes]"]
+    session = open_session(folder)
+    mild = session.attempt(door)
+    assert (mild.leaks, len(mild.untested) > 0) == ((), True)
+    text = "TF803 public.notes: no principal ever saw a row of it, not even one of its own tenant"
+    assert text in session.warnings()
+    file = folder / "tenantfuzz.toml"
+    file.write_text(file.read_text(encoding="utf-8") + "[run]\nstrict = true\n", encoding="utf-8")
+    [told] = open_session(folder).attempt(door).leaks
+    assert (told.finding.code, told.finding.culprits) == ("TF803", ("own",))
