@@ -58,7 +58,8 @@ class RunningAdapter:
     ) -> None:
         self.name = name
         self.faults: dict[str, str] = {}
-        self.anew: set[str] = set()  # calls for which its process starts anew each time
+        self.anew: set[str] = set()  # calls for which its process starts anew in each world
+        self.standing: object = None  # what the world was when its process started, if that counts
         self._command = command
         self._folder = folder
         self._environment = environment
@@ -95,6 +96,7 @@ class RunningAdapter:
     def stop(self) -> None:
         """Ends its process; the next question starts it anew."""
         process, self._process = self._process, None
+        self.standing = None
         if process is not None:
             process.stop()
 
@@ -149,13 +151,13 @@ class ProcessCall:
         return self.relay.noted() if self.relay is not None else ()
 
     def remember_to_start_anew(self) -> None:
-        """From now on its process starts anew for each such call: what it keeps from one would hide
-        what the next depends on."""
+        """From now on its process starts anew for such calls in another world: what it keeps from
+        one would hide what the next depends on."""
         self.adapter.anew.add(self.declared.name)
 
     @contextmanager
     def anew(self) -> Iterator[None]:
-        """Inside, its process starts anew for each such call."""
+        """Inside, its process starts anew for such calls in another world."""
         before = {*self.adapter.anew}
         self.adapter.anew.add(self.declared.name)
         try:
@@ -187,8 +189,13 @@ class ProcessCall:
         given = {**arguments, **own_arguments(self.parameters, caller)}
         if self.relay is not None:
             self.relay.note(instead)
-        if instead or self.declared.name in self.adapter.anew:
-            self.adapter.stop()  # what it has prepared, or keeps, is its own
+        if instead:
+            self.adapter.stop()  # what it has prepared is its own
+        if self.declared.name in self.adapter.anew:
+            world = dict(stage.contents.digests())
+            if self.adapter.standing != world:
+                self.adapter.stop()  # so is what it keeps of another world
+                self.adapter.standing = world
         outcome = self.adapter.call(
             self.declared.name, self.signature.document(given), _document(stage, caller)
         )

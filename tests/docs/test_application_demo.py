@@ -12,7 +12,8 @@ BILLING = ROOT / "tests" / "applications" / "billing"
 
 
 def block(language: str) -> str:
-    (found,) = re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    (found,) = [b for b in blocks if "invoice list" in b]
     return str(found)
 
 
