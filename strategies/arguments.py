@@ -139,8 +139,11 @@ def _plans(
     for way in (_LOW, _HIGH):
         yield {**at(own, 0), **_wide(drawn, way)}
     mine, theirs = at(own, 0), at(others[0], 0) if others else at(None, 0)
+    # A new key is as new for everybody: to take another's, one that is there has to be given.
+    there = at(others[0], 1) if others else theirs
     for parameter in drawn:
-        yield {**mine, parameter.name: theirs[parameter.name]}
+        name = parameter.name
+        yield {**mine, name: theirs[name] if theirs[name] != mine[name] else there[name]}
     yield at(own, 1)
     yield at(others[-1], 1) if others else at(None, 1)
     for parameter in drawn:

@@ -145,10 +145,11 @@ class _Collector:
             return
         self.tree(tree, None, deciding=False)
         tables = self._tables(tree)
-        tested = [
-            (x.table, x.column) for x in literals_of(tree) if x.how in ("value", "null", "element")
-        ]
+        tested: list[tuple[str, str]] = []
+        # What an UPDATE sets is no condition, though it looks like one.
         for condition in tree.find_all(exp.Where, exp.Join, exp.Having):
+            said = [x for x in literals_of(condition) if x.how in ("value", "null", "element")]
+            tested += [(x.table, x.column) for x in said]
             tested += [
                 (c.table, c.name) for c in condition.find_all(exp.Column) if _stands_alone(c)
             ]
@@ -168,7 +169,7 @@ class _Collector:
         for node in tree.find_all(exp.EQ):
             ends = (bare(node.this), bare(node.expression))
             sides = [side for side in ends if isinstance(side, exp.Column)]
-            if len(sides) < 2:
+            if len(sides) < 2 or isinstance(node.parent, exp.Update):  # what SET says is none
                 continue
             owners = [list(self._owners(s.table, s.name, tables, home)) for s in sides]
             if any(len(found) != 1 for found in owners) or owners[0] == owners[1]:

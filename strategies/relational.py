@@ -14,6 +14,7 @@ _SCOPED = frozenset(
     {OwnershipKind.COLUMN, OwnershipKind.TENANTS, OwnershipKind.VIA, OwnershipKind.SQL}
 )
 _UNSEEN = frozenset({OwnershipKind.UNCLASSIFIED, OwnershipKind.PRIVATE})
+_FORMS_AT_LEAST = 8  # queries over one relation that are written in some other form
 _TABLES = (RelationKind.TABLE, RelationKind.PARTITIONED)
 
 
@@ -30,17 +31,21 @@ class Hop:
 
 @dataclass(frozen=True, slots=True)
 class RelationalQuery:
-    """A query over a path of relations. ``name`` is stable and readable."""
+    """A query over a path of relations. ``name`` is stable and readable; ``form`` is empty where
+    it selects from joined relations, and else says how it is written."""
 
     name: str
     root: RelationName
     hops: tuple[Hop, ...]
     sql: str
+    form: str = ""
 
 
 def relational_queries(catalog: Catalog, model: Model, *, most: int) -> tuple[RelationalQuery, ...]:
     """Up to ``most`` queries: every root alone, then with one related relation, then with two;
-    by joins of both kinds, sub-selects, and a condition with OR for those who append theirs."""
+    by joins of both kinds, sub-selects, and a condition with OR for those who append theirs. Some
+    paths are also written in one of the forms that a layer may forget: set operations, CTEs,
+    derived tables, EXISTS, LATERAL, pages."""
     roots = [n for n, r in catalog.relations.items() if _is_root(catalog, model, n)]
     paths: list[tuple[RelationName, tuple[Hop, ...]]] = [(root, ()) for root in roots]
     for length in (1, 2):
@@ -54,8 +59,14 @@ def relational_queries(catalog: Catalog, model: Model, *, most: int) -> tuple[Re
     # Paths over what tenants have in common come first: there rows of several tenants meet.
     paths.sort(key=lambda p: (len(p[1]), not any(_common(model, h.target) for h in p[1][:-1])))
     found: list[RelationalQuery] = []
+    turns = [max(2, _FORMS_AT_LEAST // max(1, len(roots))), 1, 0]
+    written = [0, 0, 0]
     for root, hops in paths:
         found += _shapes(catalog, root, hops)
+        forms = list(_forms(catalog, root, hops)) if turns[len(hops)] else []
+        for _ in range(min(turns[len(hops)], len(forms))):
+            found.append(forms[written[len(hops)] % len(forms)])
+            written[len(hops)] += 1
     return tuple(found[:most])
 
 
@@ -131,6 +142,52 @@ def _shapes(
         )
         text = f"SELECT {columns}, (SELECT count(*) {inner}) AS related FROM {source}"
         yield RelationalQuery(f"{label} (count)", root, hops, text)
+
+
+def _forms(
+    catalog: Catalog, root: RelationName, hops: tuple[Hop, ...]
+) -> Iterator[RelationalQuery]:
+    """The rows of a path over one or two relations, written in other forms."""
+    names = _aliases(root, hops)
+    label, mine = " > ".join(names), names[0]
+    columns = _columns(catalog, root)
+    source, first = _source(root, mine), f"{mine}.{columns[0]}"
+    shown = ", ".join(f"{mine}.{c}" for c in columns)
+    whole = f"SELECT {shown} FROM {source}"
+    forms: dict[str, str] = {}
+    if not hops:
+        forms = {
+            "union": f"{whole} UNION ALL {whole}",
+            "sub-select": f"{whole} WHERE {first} IN (SELECT again.{columns[0]} "
+            f"FROM {_source(root, 'again')})",
+            "CTE": f"WITH seen AS ({whole}) SELECT * FROM seen",
+            "derived table": f"SELECT * FROM ({whole}) AS seen",
+            "count": f"SELECT count(*) FROM {source}",
+            "page": f"{whole} ORDER BY {first} LIMIT 2",
+            "window": f"SELECT {first}, count(*) OVER () AS total FROM {source}",
+            "intersection": f"{whole} INTERSECT {whole}",
+        }
+    elif len(hops) == 1:
+        other, theirs = names[1], _columns(catalog, hops[0].target)
+        joined = _source(hops[0].target, other)
+        on = _same(mine, hops[0], other)
+        pair = f"{first} AS one, {other}.{theirs[0]} AS other"
+        forms = {
+            "EXISTS": f"{whole} WHERE EXISTS (SELECT 1 FROM {joined} WHERE {on})",
+            "union": f"SELECT {first}::text AS key FROM {source} "
+            f"UNION ALL SELECT {other}.{theirs[0]}::text FROM {joined}",
+            "LATERAL": f"SELECT {first} AS one, near.* FROM {source} LEFT JOIN LATERAL "
+            f"(SELECT {', '.join(f'{other}.{c}' for c in theirs)} FROM {joined} WHERE {on}) "
+            "AS near ON true",
+            "comma": f"SELECT {pair} FROM {source}, {joined} WHERE {on}",
+            "CTE": f"WITH near AS (SELECT * FROM {joined}) SELECT {first} AS one, near.* "
+            f"FROM {source} JOIN near ON {_same(mine, hops[0], 'near')}",
+            "groups": f"SELECT {first} AS one, count({other}.{theirs[0]}) AS many FROM {source} "
+            f"LEFT JOIN {joined} ON {on} GROUP BY {first}",
+            "scalar": f"{whole} WHERE (SELECT count(*) FROM {joined} WHERE {on}) > 0",
+        }
+    for form, sql in forms.items():
+        yield RelationalQuery(f"{label} ({form})", root, hops, sql, form)
 
 
 def _aliases(root: RelationName, hops: tuple[Hop, ...]) -> list[str]:

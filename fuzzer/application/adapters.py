@@ -21,7 +21,7 @@ from tenantfuzz.policies.suggestions import did_you_mean
 from tenantfuzz.preparation import Prepared
 from tenantfuzz.strategies.relational import RelationalQuery, relational_queries
 
-_MOST_SCOPED = 240  # queries that go through one scoping function
+_MOST_SCOPED = 320  # queries that go through one scoping function
 _CALLERS = Callers(frozenset({"tenant"}), frozenset({"user"}))
 Params = Mapping[str, str | tuple[str | None, ...]]
 
@@ -85,6 +85,8 @@ def _of(adapter: Adapter, prepared: Prepared) -> Iterator[LiveQuery]:
         return
     scoping = Scoping(adapter.name, code, adapter.takes, prepared.catalog)
     for query in relational_queries(prepared.catalog, prepared.model, most=_MOST_SCOPED):
+        if not scoping.can_take(query):
+            continue
         yield _scoped(adapter, scoping, query, prepared, source)
 
 
@@ -136,6 +138,7 @@ def _scoped(
                 _CALLERS,
                 standings(analysis, catalog, model, _CALLERS) if analysis is not None else (),
                 door=adapter.name,
+                may_refuse=bool(query.form),
             )
         return made[principal]
 
@@ -148,4 +151,5 @@ def _scoped(
         _CALLERS,
         door=adapter.name,
         made_for=made_for,
+        may_refuse=bool(query.form),
     )

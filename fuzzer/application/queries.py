@@ -90,6 +90,7 @@ class LiveQuery:
     door: str = ""  # what findings call it, where that is not its name
     function: "Function | None" = None
     written: tuple[RelationName, ...] = ()  # by code that says so: its callers' rules hold there
+    may_refuse: bool = False  # whoever fails on it has done what can be asked of a scoping layer
     made_for: "Callable[[Principal], LiveQuery] | None" = None  # the query as code makes it
 
     def for_caller(self, principal: Principal) -> "LiveQuery":

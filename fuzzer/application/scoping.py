@@ -15,6 +15,9 @@ from tenantfuzz.policies.query_text import QueryText, cut_text
 from tenantfuzz.policies.structure import Catalog, RelationName
 from tenantfuzz.strategies.relational import RelationalQuery
 
+_BUILT = frozenset({"union", "CTE", "derived table", "count", "page"})
+"""The forms of queries that are made into statements of SQLAlchemy, too."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scoping:
@@ -26,6 +29,14 @@ class Scoping:
     takes: str  # sql, sqlglot or sqlalchemy
     catalog: Catalog
     _made: dict[tuple[str, Principal], QueryText] = field(default_factory=dict)
+
+    def can_take(self, query: RelationalQuery) -> bool:
+        """Whether the query can be made into what it takes."""
+        return (
+            self.takes != "sqlalchemy"
+            or not query.form
+            or (not query.hops and query.form in _BUILT)
+        )
 
     def scoped(self, query: RelationalQuery, principal: Principal) -> QueryText:
         """The text that the function makes of ``query`` for this caller, with no parameters left.
@@ -89,8 +100,8 @@ def _compiled(made: Any) -> str:  # a statement of SQLAlchemy, which need not be
 
 
 def sqlalchemy_select(catalog: Catalog, query: RelationalQuery) -> object:
-    """The query's root and joins as a SQLAlchemy select over plain tables."""
-    from sqlalchemy import Column, MetaData, Table, and_, select
+    """The query as a SQLAlchemy statement over plain tables."""
+    from sqlalchemy import Column, MetaData, Table, and_, func, select, union_all
 
     metadata = MetaData()
     tables: dict[RelationName, Table] = {}
@@ -101,6 +112,19 @@ def sqlalchemy_select(catalog: Catalog, query: RelationalQuery) -> object:
         schema = None if name.schema == "public" else name.schema
         tables[name] = Table(name.name, metadata, *columns, schema=schema)
     root = tables[query.root]
+    match query.form if not query.hops else "":
+        case "union":
+            return union_all(select(root), select(root))
+        case "CTE":
+            return select(select(root).cte("seen"))
+        case "derived table":
+            return select(select(root).subquery("seen"))
+        case "count":
+            return select(func.count()).select_from(root)
+        case "page":
+            return select(root).order_by(next(iter(root.c))).limit(2)
+        case _:
+            pass
     sources: list[Any] = [root]
     joined: Any = root
     for hop in query.hops:

@@ -124,7 +124,7 @@ class QueryRound:
         try:
             query = query.for_caller(caller)
         except ToolError as error:  # the target's own code
-            for kind, _ in self.application.actors(query, caller):
+            for kind, _ in self.application.actors(query, caller) if not query.may_refuse else ():
                 self.experience.failures[query.name, kind] = f"it fails: {error!s}"
             return
         lists = argument_lists(
@@ -302,6 +302,8 @@ class QueryRound:
         if failure is None:
             self.experience.ran[cell] += 1
             self.experience.answered[cell] += bool(count)
+            return
+        if case.query.may_refuse:
             return
         if failure.sqlstate not in _NO_VERDICT:
             words = "its caller may not run it" if failure.sqlstate == _DENIED else "it fails"

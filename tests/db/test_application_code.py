@@ -99,6 +99,7 @@ def test_what_a_function_undid_was_not_done() -> None:
     ("code", "takes", "leaks"),
     [
         ("scope_all", "sqlglot", False),
+        ("scope_once", "sqlglot", True),
         ("scope_root", "sqlglot", True),
         ("scope_text", "sql", True),
         ("scope_select", "sqlalchemy", True),

@@ -220,8 +220,8 @@ class TestWhatIsSaid:
             ),
             (
                 "[tenancy.tables]\nx = true",
-                "tenancy.tables.x: expected 'shared', 'private', 'members', 'unclassified' or a table such as "
-                '{ via = "issue_id" }, not true',
+                "tenancy.tables.x: expected 'shared', 'private', 'members', 'unclassified' or a "
+                'table such as { via = "issue_id" }, not true',
             ),
             (
                 BOTH,

@@ -167,11 +167,12 @@ def test_what_statements_of_the_application_test_decides_as_well() -> None:
             "SELECT n.id, n.visibility FROM notes n "
             "WHERE n.open AND n.kind IS NULL AND n.visibility ILIKE $1 AND n.level = 3",
             "SELECT FROM app.members WHERE NOT status = 'gone'",
+            "UPDATE app.members SET role = 'none' WHERE level = 4",
             "this is no statement (",
         ],
     )
     assert built.deciding_columns(NOTES) == {"open", "kind", "level"}
-    assert built.deciding_columns(MEMBERS) == {"status"}
+    assert built.deciding_columns(MEMBERS) == {"status", "level"}
     assert built.policy_columns(NOTES) == frozenset()
     assert built.nulls == {(NOTES, "kind")}
 

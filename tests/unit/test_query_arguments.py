@@ -96,6 +96,15 @@ def meets(relation: RelationName, column: str, how: str = "equal") -> tuple[Comp
     return (Compared(relation, column, how),)
 
 
+def test_a_key_that_is_inserted_is_new_or_one_of_anothers_that_is_there() -> None:
+    found = lists(
+        Parameter("id", None, TEXT, meets(ISSUES, "id", "insert")),
+        Parameter("machine", None, TEXT, meets(ISSUES, "machine_id", "insert")),
+    )
+    assert found[0]["id"] not in ("i1", "j1")
+    assert {"id": "j1", "machine": "m1"} in found  # takes over another's, with all else one's own
+
+
 def test_the_caller_is_put_in_for_parameters_that_stand_for_it() -> None:
     own = own_arguments(
         [

@@ -413,6 +413,21 @@ def scope_all(query: Any, caller: Caller) -> Any:
     return query.transform(own)
 
 
+def scope_once(query: Any, caller: Caller) -> Any:
+    """Every table by its name: one that is named again, in another branch, is left as it is."""
+    from sqlglot import exp
+
+    seen: set[str] = set()
+
+    def own(node: Any) -> Any:
+        if not isinstance(node, exp.Table) or node.name in seen:
+            return node
+        seen.add(node.name)
+        return scope_all(node, caller)
+
+    return query.transform(own)
+
+
 def scope_root(query: Any, caller: Caller) -> Any:
     """As ``createOrgScopedQuery`` does: the condition goes to the first table alone."""
     from sqlglot import exp
