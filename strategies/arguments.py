@@ -26,6 +26,7 @@ _NUMBERS = frozenset({"int2", "int4", "int8", "numeric", "float4", "float8"})
 _TIMES = frozenset({"timestamp", "timestamptz", "date"})
 _WORD = re.compile(r"[A-Za-z]{4,}")
 _FRESH = 5000  # numbers of new values begin here: worlds use smaller ones
+_SEVERAL = 3  # items of a list
 _LOW, _HIGH, _NULL, _EMPTY = "low", "high", "null", "empty"
 
 
@@ -144,6 +145,9 @@ def _plans(
     for parameter in drawn:
         name = parameter.name
         yield {**mine, name: theirs[name] if theirs[name] != mine[name] else there[name]}
+    for parameter in drawn:
+        for text in _lists(parameter, field, own, others[0] if others else None):
+            yield {**mine, parameter.name: text}
     yield at(own, 1)
     yield at(others[-1], 1) if others else at(None, 1)
     for parameter in drawn:
@@ -186,9 +190,39 @@ def _value(
         value = _met(meeting, parameter, field, tenant, turn, chosen)
     if value is None:
         value = _by_type(parameter.type, turn)
-    if parameter.type is not None and parameter.type.category is TypeCategory.ARRAY:
+    if _is_list(parameter):
         return value if value is None or value.startswith("{") else array_text([value])
     return value
+
+
+def _is_list(parameter: Parameter) -> bool:
+    return parameter.type is not None and parameter.type.category is TypeCategory.ARRAY
+
+
+def _lists(parameter: Parameter, field: Field, own: str | None, other: str | None) -> Iterator[str]:
+    """Lists of several values of a column: one of another tenant's among one's own, one's own
+    alone, the other's alone, none."""
+    meeting = _telling(parameter)
+    if not _is_list(parameter) or parameter.values or meeting is None:
+        return
+    column = field.catalog.relations[meeting.relation].column(meeting.column)
+    if column is None or column.type.category is TypeCategory.ARRAY:
+        return
+
+    def items(tenant: str | None) -> list[str | None]:
+        rows = field.of_tenant(meeting.relation, tenant)
+        found = dict.fromkeys(r.get(meeting.column) for r in rows)
+        found.pop(None, None)
+        return [*found][:_SEVERAL]
+
+    mine, theirs = items(own), items(other)
+    foreign = [v for v in theirs if v not in mine]
+    if mine and foreign:
+        yield array_text([*mine, foreign[0]])
+    for several in (mine, foreign):
+        if len(several) > 1:
+            yield array_text(several)
+    yield array_text([])
 
 
 def _telling(parameter: Parameter) -> Compared | None:
@@ -283,6 +317,9 @@ def _wide(parameters: Sequence[Parameter], way: str) -> dict[str, str | None]:
             continue
         if way == _NULL:
             values[parameter.name] = None
+        elif _is_list(parameter):
+            if way == _EMPTY:
+                values[parameter.name] = "{}"
         elif base in _TEXTS:
             if "like" in hows or way == _EMPTY:
                 values[parameter.name] = "" if way == _EMPTY else "%"

@@ -115,7 +115,7 @@ def _parameter(call: str, name: str, word: str, path: Path, catalog: Catalog) ->
     if word.lower() in _TYPES:
         type_ = _TYPES[word.lower()]
         return Parameter(name, None, type_, tuple(_meetings(call, path, type_, catalog)))
-    relation, column = _column(word, catalog)
+    relation, column = column_named(word, catalog)
     if relation is None or column is None:
         known = [f"{r.name}.{c.name}" for r in catalog.relations for c in _columns(catalog, r)]
         near = did_you_mean(word, [*_TYPES, *known], quote="'")
@@ -127,7 +127,8 @@ def _columns(catalog: Catalog, name: object) -> Sequence[Column]:
     return next((r.columns for n, r in catalog.relations.items() if n == name), ())
 
 
-def _column(word: str, catalog: Catalog) -> tuple[Relation | None, Column | None]:
+def column_named(word: str, catalog: Catalog) -> tuple[Relation | None, Column | None]:
+    """The column that ``table.column`` or ``schema.table.column`` names, with its relation."""
     parts = word.split(".")
     if len(parts) not in (2, 3):
         return None, None

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from tenantfuzz.adapters.protocol import FaultError
 from tenantfuzz.adapters.running import adapters_of, relation_named
-from tenantfuzz.application.code import load_code
+from tenantfuzz.application.code import caller_types, load_code
 from tenantfuzz.application.functions import python_function
 from tenantfuzz.application.queries import Application, LiveQuery, read_application
 from tenantfuzz.application.scoping import Scoping
@@ -70,8 +70,9 @@ def _of(adapter: Adapter, prepared: Prepared) -> Iterator[LiveQuery]:
         else tuple(None if v is None else str(v) for v in value)
         for name, value in adapter.params.items()
     }
+    known = caller_types(prepared.catalog, prepared.model)
     if adapter.python is not None:
-        function = python_function(adapter.name, code, params, prepared.catalog)
+        function = python_function(adapter.name, code, params, prepared.catalog, known, where)
         declared = _declared(adapter, adapter.name, QueryText((), ()), source)
         yield LiveQuery(
             declared,
@@ -83,7 +84,7 @@ def _of(adapter: Adapter, prepared: Prepared) -> Iterator[LiveQuery]:
             written=_written(adapter, prepared),
         )
         return
-    scoping = Scoping(adapter.name, code, adapter.takes, prepared.catalog)
+    scoping = Scoping(adapter.name, code, adapter.takes, prepared.catalog, known)
     for query in relational_queries(prepared.catalog, prepared.model, most=_MOST_SCOPED):
         if not scoping.can_take(query):
             continue

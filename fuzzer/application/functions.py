@@ -4,34 +4,33 @@ them."""
 import asyncio
 import inspect
 import json
+import logging
+import warnings
 from collections import Counter
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, cast, get_type_hints
+from collections.abc import AsyncIterable, Awaitable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from tenantfuzz.application.code import Caller, Code, caller_of
+from tenantfuzz.application.annotations import TEXT, Shape, annotations_of, shape_of, shape_of_type
+from tenantfuzz.application.code import Caller, CallerTypes, Code, caller_of, id_of
 from tenantfuzz.application.sending import NOTHING, Instead, Sent, of_psycopg
+from tenantfuzz.application.specs import ROLES, Spec, bad_spec, read_spec
 from tenantfuzz.errors import ToolError
 from tenantfuzz.identity import identity_statements
 from tenantfuzz.lending import LentConnection, Loan
 from tenantfuzz.policies.principals import Principal
 from tenantfuzz.policies.query_parts import Compared
-from tenantfuzz.policies.structure import Catalog, DataType
+from tenantfuzz.policies.structure import Catalog
+from tenantfuzz.policies.suggestions import did_you_mean
 from tenantfuzz.results import Failure, Outcome, RawRow
 from tenantfuzz.stage import Stage
 from tenantfuzz.strategies.arguments import Arguments, Parameter
 
-# The types that annotations name, and how a value of ours becomes theirs.
-_TYPES: Mapping[str, tuple[DataType, Callable[[str], object]]] = {
-    "str": (DataType("text", "text"), str),
-    "int": (DataType("bigint", "int8"), int),
-    "float": (DataType("double precision", "float8"), float),
-    "bool": (DataType("boolean", "bool"), lambda text: text in ("true", "t")),
-}
-_ROLES = ("tenant", "tenants", "user")
+_WHOLE = frozenset({"int2", "int4", "int8"})
 _SESSIONS = ("session", "db_session", "orm")
 _DEEP = 4  # objects within objects in what a function returns
 
@@ -48,8 +47,9 @@ class PythonFunction:
     name: str
     code: Code
     parameters: tuple[Parameter, ...]
-    converters: Mapping[str, Callable[[str], object]] = field(default_factory=dict)
+    shapes: Mapping[str, Shape] = field(default_factory=dict)
     wants_session: bool = False
+    types: CallerTypes = field(default_factory=CallerTypes)
     _sent: list[Sent] = field(default_factory=list)
     _counts: Counter[str] = field(default_factory=Counter)
 
@@ -92,7 +92,7 @@ class PythonFunction:
         loan = Loan(instead=instead)
         connection.lend(loan)
         try:
-            outcome = self._outcome(connection, caller_of(caller), arguments)
+            outcome = self._outcome(connection, caller_of(caller, self.types), arguments)
         finally:
             connection.take_back()
             self._counts.update(calls=1, trips=loan.trips)
@@ -115,10 +115,11 @@ class PythonFunction:
     def _outcome(self, connection: LentConnection, caller: Caller, arguments: Arguments) -> Outcome:
         values = {name: self._value(name, v) for name, v in arguments.items()}
         try:
-            if self.wants_session:
-                rows = self._in_session(connection, caller, values)
-            else:
-                rows = rows_of(settled(self.code(connection, caller, **values)))
+            with _quiet():
+                if self.wants_session:
+                    rows = self._in_session(connection, caller, values)
+                else:
+                    rows = rows_of(settled(self.code(connection, caller, **values)))
         except Exception as error:
             return Outcome("", [], None, _failure(error))
         return Outcome("CALL", rows, None)
@@ -144,12 +145,22 @@ class PythonFunction:
             return rows
 
     def _value(self, name: str, text: str | None) -> object:
-        if text is None:
-            return None
-        try:
-            return self.converters.get(name, str)(text)
-        except ValueError:
-            return None
+        return self.shapes.get(name, TEXT).value(text)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What psycopg, and libraries, warn of while code under test runs is no word of this tool's:
+    it comes of the arguments, some of which are wrong on purpose."""
+    logger = logging.getLogger("psycopg")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def python_function(
@@ -157,55 +168,119 @@ def python_function(
     code: Code,
     declared: Mapping[str, str | tuple[str | None, ...]],
     catalog: Catalog,
+    types: CallerTypes,
+    where: str,
 ) -> PythonFunction:
     """The function made ready: its parameters behind the first two are drawn.
 
-    A parameter that is called like a column takes values of that column; ``declared`` has the
-    types, or the only values, of those that are to be drawn otherwise.
+    A parameter that is called like a column, or after a key, takes values of that column;
+    ``declared`` has the types, columns, or the only values, of those that are to be drawn
+    otherwise. Raises ToolError, which names ``where`` it stands, for what is declared of no
+    parameter, or is neither a type nor a column.
     """
     try:
         signature = list(inspect.signature(code).parameters.values())
-        hints = get_type_hints(code)
-    except (TypeError, ValueError, NameError):
-        signature, hints = [], {}
+    except (TypeError, ValueError):
+        signature = []
+    hints = annotations_of(code)
     plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     first = signature[0] if signature else None
-    kind = getattr(hints.get(first.name), "__name__", "") if first is not None else ""
+    given = [p.name for p in signature[2:] if p.kind in plain]
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in signature):
+        given += [n for n in declared if n not in given]
+    for unknown in declared:
+        if unknown not in given:
+            near = did_you_mean(unknown, given, quote="'")
+            raise ToolError(f"{where}: params: the function has no parameter {unknown!r}{near}")
     parameters: list[Parameter] = []
-    converters: dict[str, Callable[[str], object]] = {}
-    for parameter in signature[2:]:
-        if parameter.kind not in plain:
-            continue
-        word = declared.get(parameter.name)
-        hint = hints.get(parameter.name)
-        spelled = getattr(hint, "__name__", "str") if hint is not None else "str"
-        type_, convert = _TYPES.get(spelled, _TYPES["str"])
-        converters[parameter.name] = convert
-        parameters.append(
-            Parameter(
-                parameter.name,
-                word if isinstance(word, str) and word in _ROLES else None,
-                type_,
-                () if word is not None else tuple(_columns(parameter.name, catalog)),
-                word if isinstance(word, tuple) else (),
-            )
+    shapes: dict[str, Shape] = {}
+    for one in given:
+        parameter, shape = _parameter(
+            one, shape_of(hints.get(one)), declared.get(one), catalog, types, where
         )
+        parameters.append(parameter)
+        shapes[one] = shape
+    hint = hints.get(first.name) if first is not None else None
+    kind = hint.rpartition(".")[2] if isinstance(hint, str) else getattr(hint, "__name__", "")
     wants = kind in ("Session", "scoped_session") or (first is not None and first.name in _SESSIONS)
-    return PythonFunction(name, code, tuple(parameters), converters, wants)
+    return PythonFunction(name, code, tuple(parameters), shapes, wants, types)
 
 
-def _columns(name: str, catalog: Catalog) -> Iterator[Compared]:
-    """The columns of that name; for ``issue_id`` also the key of ``issue`` or ``issues``."""
-    singular = name.removesuffix("_id")
+def _parameter(
+    name: str,
+    hint: Shape | None,
+    word: str | tuple[str | None, ...] | None,
+    catalog: Catalog,
+    types: CallerTypes,
+    where: str,
+) -> tuple[Parameter, Shape]:
+    """How a parameter is drawn, and the form in which it is handed over: as annotated; else as
+    declared; else an integer for a column of integers, and otherwise a text."""
+    if isinstance(word, str) and word in ROLES:
+        key = types.user if word == "user" else types.tenant
+        own = hint or Shape(TEXT.type, None)
+        if own.convert is None:
+            own = replace(own, convert=lambda text: id_of(text, key))
+        if word == "tenants":
+            own = replace(own, several=own.several or list)
+        return Parameter(name, word, own.drawn), own
+    spec: Spec | None = None
+    if isinstance(word, str):
+        spec = read_spec(word, catalog)
+        if spec is None:
+            raise bad_spec(where, name, word, catalog)
+    several = hint.several if hint is not None else None
+    if spec is not None:
+        met = spec.meets
+        natural = shape_of_type(spec.type)
+    else:
+        listed = several is not None or (hint is None and name.endswith("_ids"))
+        met = () if word is not None else tuple(_columns(name, catalog, listed=listed))
+        natural = _natural(met, catalog)
+        if listed and several is None and met and natural.several is None:
+            several = list
+    if several is None and (hint is None or (spec is not None and spec.several)):
+        several = natural.several
+    convert = natural.convert if hint is None or hint.convert is None else hint.convert
+    drawn = hint.type if hint is not None and hint.convert is not None else natural.type
+    shape = Shape(
+        natural.type if spec is not None else drawn,
+        convert,
+        several,
+        hint.values if hint is not None else (),
+    )
+    values = word if isinstance(word, tuple) else shape.values if word is None else ()
+    return Parameter(name, None, shape.drawn, met, values), shape
+
+
+def _natural(met: Sequence[Compared], catalog: Catalog) -> Shape:
+    """The form of an argument that nothing is said of but the column that it meets."""
+    for meeting in met:
+        column = catalog.relations[meeting.relation].column(meeting.column)
+        if column is not None:
+            shape = shape_of_type(column.type)
+            if column.type.base in _WHOLE or shape.several is not None:
+                return shape
+    return TEXT
+
+
+def _columns(name: str, catalog: Catalog, *, listed: bool) -> Iterator[Compared]:
+    """The columns of that name; for ``issue_id`` also the key of ``issue`` or ``issues``, and so
+    for a list ``issue_ids``; a list ``titles`` meets ``title`` where no column is called so."""
+    one = name.removesuffix("s") if listed else name
+    singular = one.removesuffix("_id")
+    plurals = (singular, f"{singular}s", f"{singular}es", f"{singular.removesuffix('y')}ies")
     for relation in catalog.relations.values():
         key = relation.primary_key
-        own = relation.name.name in (singular, f"{singular}s", f"{singular}es")
-        if own and name != singular and key is not None and len(key.columns) == 1:
+        own = relation.name.name in plurals
+        if own and one != singular and key is not None and len(key.columns) == 1:
             yield Compared(relation.name, key.columns[0], "equal")
             return
-    for relation in catalog.relations.values():
-        if relation.column(name) is not None:
-            yield Compared(relation.name, name, "equal")
+    for spelled in dict.fromkeys((name, one)):
+        found = [r for r in catalog.relations.values() if r.column(spelled) is not None]
+        if found:
+            yield from (Compared(r.name, spelled, "equal") for r in found)
+            return
 
 
 # What comes back

@@ -7,13 +7,15 @@ from typing import Protocol
 
 from tenantfuzz.application.declared import declared_queries
 from tenantfuzz.application.sending import NOTHING, Instead, Sent
+from tenantfuzz.application.specs import ROLES, bad_spec, read_spec
 from tenantfuzz.policies.model import Model, OwnershipKind
 from tenantfuzz.policies.principals import Principal
 from tenantfuzz.policies.queries import Actor, ApplicationQuery
 from tenantfuzz.policies.query_analysis import analyse
-from tenantfuzz.policies.query_parts import QueryAnalysis
+from tenantfuzz.policies.query_parts import Compared, QueryAnalysis
 from tenantfuzz.policies.query_standing import Callers, Standing, caller_names, standings
 from tenantfuzz.policies.query_text import QueryText
+from tenantfuzz.policies.quoting import literal
 from tenantfuzz.policies.structure import Catalog, DataType, RelationName, TypeCategory
 from tenantfuzz.preparation import Prepared
 from tenantfuzz.results import Failure, Outcome
@@ -25,7 +27,6 @@ SCHEMA = "query"
 """The schema of the names of queries where a relation's name is asked for."""
 
 _NAME = "tenantfuzz_query"
-_ROLES = ("tenant", "tenants", "user")
 _OWN_NAMES = {"tenant": "tenant", "tenants": "tenants", "user": "user", "current_user": "user"}
 _INDETERMINATE = re.compile(r"parameter \$(\d+)")
 _WRITING = re.compile(r"\b(insert|update|delete|merge|truncate)\b", re.IGNORECASE)
@@ -172,7 +173,8 @@ class Application:
 def read_application(prepared: Prepared) -> Application:
     """The application of a target, each query tried out on the server without running it.
 
-    Raises ToolError for declarations that are wrong in themselves.
+    Raises ToolError for declarations that are wrong in themselves, and for what is said of a
+    parameter and is neither a type nor a column.
     """
     declared = declared_queries(prepared.target)
     queries: dict[str, LiveQuery] = {}
@@ -180,7 +182,8 @@ def read_application(prepared: Prepared) -> Application:
     if declared:
         with prepared.stage() as stage:
             for query in declared:
-                live = _live(stage.wire, query, prepared.catalog, prepared.model)
+                query, pointed = _specified(stage.wire, query, prepared.catalog)
+                live = _live(stage.wire, query, prepared.catalog, prepared.model, pointed)
                 if isinstance(live, str):
                     broken[query.name] = live
                 else:
@@ -188,8 +191,47 @@ def read_application(prepared: Prepared) -> Application:
     return Application(queries, broken, prepared.model.identity.service_role)
 
 
-def _live(wire: Wire, query: ApplicationQuery, catalog: Catalog, model: Model) -> LiveQuery | str:
-    """The query ready to run, or what is wrong with it."""
+def _specified(
+    wire: Wire, query: ApplicationQuery, catalog: Catalog
+) -> tuple[ApplicationQuery, Mapping[str, tuple[Compared, ...]]]:
+    """The query with types alone, as the server calls them, for its parameters; and the columns
+    that were named instead. Raises ToolError for a word that is neither."""
+    params = dict(query.params)
+    pointed: dict[str, tuple[Compared, ...]] = {}
+    for name, word in query.params.items():
+        if not isinstance(word, str) or word in ROLES:
+            continue
+        spec = read_spec(word, catalog)
+        if spec is not None and spec.meets:
+            pointed[name] = spec.meets
+            params[name] = spec.type.name
+        elif not _is_type(wire, word):
+            if spec is None:
+                where = f"{query.source}: query '{query.name}'"
+                raise bad_spec(where, name, word, catalog)
+            params[name] = spec.type.name
+    return replace(query, params=params), pointed
+
+
+def _is_type(wire: Wire, word: str) -> bool:
+    """Whether the server has a type of that name; tables, which are types too, do not count."""
+    outcome = wire.attempt(
+        "SELECT FROM pg_type t LEFT JOIN pg_class c ON c.oid = t.typrelid"
+        f" WHERE t.oid = {literal(word)}::regtype AND t.typtype <> 'p'"
+        " AND coalesce(c.relkind, 'c') = 'c'"
+    )
+    return outcome.failure is None and bool(outcome.rows)
+
+
+def _live(
+    wire: Wire,
+    query: ApplicationQuery,
+    catalog: Catalog,
+    model: Model,
+    pointed: Mapping[str, tuple[Compared, ...]],
+) -> LiveQuery | str:
+    """The query ready to run, or what is wrong with it. ``pointed`` has the columns that its
+    parameters were said to meet."""
     types = _types(wire, query)
     if isinstance(types, Failure):
         return _said(query, types)
@@ -201,7 +243,7 @@ def _live(wire: Wire, query: ApplicationQuery, catalog: Catalog, model: Model) -
             name,
             roles.get(name),
             known[name],
-            analysis.compared.get(name, ()) if analysis is not None else (),
+            pointed.get(name) or (analysis.compared.get(name, ()) if analysis is not None else ()),
             values if isinstance(values := query.params.get(name, ()), tuple) else (),
         )
         for name in query.text.names
@@ -253,7 +295,7 @@ def _roles(
     for name in query.text.names:
         declared = query.params.get(name)
         if declared is not None:
-            if isinstance(declared, str) and declared in _ROLES:
+            if isinstance(declared, str) and declared in ROLES:
                 roles[name] = declared
         elif name in _OWN_NAMES:
             roles[name] = _OWN_NAMES[name]
@@ -311,7 +353,7 @@ def _better(query: ApplicationQuery, given: Sequence[str], failure: Failure) -> 
 
 def _declared(query: ApplicationQuery, name: str) -> str:
     word = query.params.get(name)
-    return word if isinstance(word, str) and word not in _ROLES else "unknown"
+    return word if isinstance(word, str) and word not in ROLES else "unknown"
 
 
 def _inferred(wire: Wire, count: int) -> list[DataType]:

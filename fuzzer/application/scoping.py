@@ -8,7 +8,7 @@ from typing import Any, cast
 import sqlglot
 from sqlglot import exp
 
-from tenantfuzz.application.code import Code, caller_of
+from tenantfuzz.application.code import CallerTypes, Code, caller_of
 from tenantfuzz.errors import ToolError
 from tenantfuzz.policies.principals import Principal
 from tenantfuzz.policies.query_text import QueryText, cut_text
@@ -28,6 +28,7 @@ class Scoping:
     code: Code
     takes: str  # sql, sqlglot or sqlalchemy
     catalog: Catalog
+    types: CallerTypes = field(default_factory=CallerTypes)
     _made: dict[tuple[str, Principal], QueryText] = field(default_factory=dict)
 
     def can_take(self, query: RelationalQuery) -> bool:
@@ -46,7 +47,7 @@ class Scoping:
         memo = (query.name, principal)
         if memo not in self._made:
             try:
-                made = self.code(self._given(query), caller_of(principal))
+                made = self.code(self._given(query), caller_of(principal, self.types))
             except Exception as error:
                 raise ToolError(
                     f"{self.name} fails on {query.name}: {type(error).__name__}: {error}"

@@ -27,6 +27,7 @@ FUNCTIONS = {
     "move": "TF502",
     "close": "TF502",
     "reopen": "TF502",
+    "archive": "TF502",
     "busiest": "TF501",
     "late": "TF501",
 }
@@ -47,7 +48,7 @@ def run(target: Target, options: Options = QUIET) -> CampaignFinished:
     return finished
 
 
-SOME = ["get", "close", "late"]
+SOME = ["get", "close", "archive", "late"]
 ALL = pytest.param(list(FUNCTIONS), marks=pytest.mark.slow, id="all")
 
 
@@ -189,6 +190,44 @@ def test_a_scoping_function_that_fails_is_untested() -> None:
 def test_a_relation_that_it_writes_and_that_is_not_there() -> None:
     with pytest.raises(ToolError, match=r"writes: there is no relation 'ticket'.* 'tickets'"):
         run(desk(Adapter(name="app", python="desk:undo", writes=("ticket",))))
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"ticket_ids": "ticket.id[]"}, r"ticket_ids: 'ticket.id\[\]' is .* mean 'tickets.id'\?"),
+        ({"tickets": "tickets.id[]"}, "has no parameter 'tickets'; did you mean 'ticket_ids'"),
+    ],
+)
+def test_what_params_cannot_say(params: dict[str, str], message: str) -> None:
+    adapter = Adapter(name="app archive", python="desk:archive_right", params=params)
+    with pytest.raises(ToolError, match=f"adapters: app archive: params: .*{message}"):
+        run(desk(adapter))
+
+
+LOOK = "SELECT id FROM tickets WHERE org_id = :tenant AND subject > :x"
+
+
+@pytest.mark.parametrize("word", ["tickets.subject", "string", "text[]"])
+def test_what_params_of_a_query_say(word: str) -> None:
+    sql = LOOK.replace("> :x", "= ANY(:x)") if word == "text[]" else LOOK
+    target = find_target(DESK)
+    queries = (Query(name="app look", sql=sql, params={"x": word}),)
+    configuration = target.configuration.model_copy(update={"queries": queries})
+    finished = run(replace(target, configuration=configuration))
+    assert (finished.status, finished.coverage.untested) == ("clean", ())
+
+
+@pytest.mark.parametrize(
+    ("word", "near"), [("tickets.subjet", "tickets.subject"), ("txt", "text"), ("tickets", "")]
+)
+def test_what_params_of_a_query_cannot_say(word: str, near: str) -> None:
+    target = find_target(DESK)
+    queries = (Query(name="app look", sql=LOOK, params={"x": word}),)
+    configuration = target.configuration.model_copy(update={"queries": queries})
+    message = f"query 'app look': params: x: '{word}' is neither a type nor a column.*{near}"
+    with pytest.raises(ToolError, match=message):
+        run(replace(target, configuration=configuration))
 
 
 @pytest.mark.parametrize(

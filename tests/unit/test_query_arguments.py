@@ -152,6 +152,19 @@ def test_lists_patterns_words_and_bounds() -> None:
     assert {"0", "1000"} <= set(counts)
 
 
+def test_a_list_holds_ones_own_one_of_anothers_among_them_or_nothing() -> None:
+    found = [a["ids"] for a in lists(Parameter("ids", None, TEXTS, meets(MACHINES, "id")))]
+    assert {'{"m1"}', '{"n1"}', '{"m1","m2"}', '{"m1","m2","n1"}', "{}", None} <= set(found)
+    both = lists(
+        Parameter("issue", None, TEXT, meets(ISSUES, "id")),
+        Parameter("ids", None, TEXTS, meets(MACHINES, "id")),
+    )
+    assert {"issue": "i1", "ids": '{"m1","m2","n1"}'} in both
+    assert {"issue": "i1", "ids": "{}"} in both
+    given = Parameter("ids", None, TEXTS, meets(MACHINES, "id"), ("x",))
+    assert {a["ids"] for a in lists(given)} == {"x"}
+
+
 def test_a_new_row_gets_a_new_key_and_parents_that_exist() -> None:
     found = lists(
         Parameter("id", None, TEXT, meets(ISSUES, "id", "insert")),

@@ -303,6 +303,21 @@ def reopen_wrong(session: Session, caller: Caller, ticket_id: str) -> object:
     return None
 
 
+def archive_right(connection: Connection, caller: Caller, ticket_ids: list[str]) -> object:
+    query = "UPDATE tickets SET subject = 'old' WHERE id = ANY(%s) AND org_id = %s"
+    connection.execute(query, (ticket_ids, caller.tenant))
+    return None
+
+
+def archive_wrong(connection: Connection, caller: Caller, ticket_ids: list[str]) -> object:
+    """One ticket of one's own opens the door to all that are named with it."""
+    query = "SELECT id FROM tickets WHERE id = ANY(%s) AND org_id = %s"
+    if connection.execute(query, (ticket_ids, caller.tenant)).fetchone() is None:
+        raise LookupError("no such tickets")
+    connection.execute("UPDATE tickets SET subject = 'old' WHERE id = ANY(%s)", (ticket_ids,))
+    return None
+
+
 def undo(connection: Connection, caller: Caller, ticket_id: str) -> object:
     """What is undone has changed nothing, and an order to end comes in several forms."""
     connection.execute("START TRANSACTION")
