@@ -296,7 +296,7 @@ def _steps(counterexample: Counterexample) -> Iterator[str]:
             yield _echo(f"  observed: {finding.observed}")
             if finding.code.startswith("TF3"):
                 yield "\\set ON_ERROR_STOP off"
-        if step.shape == CODE:
+        if step.shape.startswith(CODE):
             yield from _comment(f"No SQL of this script's can do it: call {step.sql}")
             yield _echo(f"  to be called in the application: {step.sql}")
             continue

@@ -6,6 +6,7 @@ from tenantfuzz.adapters.calling import stranger_to
 from tenantfuzz.adapters.running import ProcessCall, adapters_of
 from tenantfuzz.application.adapters import whole_application
 from tenantfuzz.application.judging import QueryJudge
+from tenantfuzz.application.keeping import is_doubtful, verdicts_anew
 from tenantfuzz.application.queries import Application
 from tenantfuzz.counterexample import Witness
 from tenantfuzz.findings import Finding
@@ -29,6 +30,7 @@ class Trial:
         self._loader = loader
         self.count = 0
         self._application: Application | None = None
+        self._has_called = False  # code in this process, which may keep what it was called with
 
     def verdict(
         self, stage: Stage, witness: Witness, *, cuts: bool = True, sure: bool = True
@@ -97,11 +99,37 @@ class Trial:
                 with stage.undone():
                     query.function.call(stage, other, other, dict(witness.steps[-1].arguments))
         judge = QueryJudge(stage, ground, tokens, application)
+        if query.function is not None and not query.outside:
+            return self._of_python(judge, principal, witness, sure=sure)
         verdict = judge.judge(principal, witness.steps)
         if verdict.findings or not sure or not isinstance(query.function, ProcessCall):
             return verdict
         with query.function.anew():  # what its process keeps may have hidden it
             return judge.judge(principal, witness.steps)
+
+    def _of_python(
+        self, judge: QueryJudge, principal: Principal, witness: Witness, *, sure: bool
+    ) -> Verdict | str:
+        """By itself and after others were served, if ``sure``; else as the witness says."""
+        shown = None
+        tainted = self._has_called
+        self._has_called = True
+        for shown in verdicts_anew(judge, principal, witness.steps, sure=sure):
+            if shown.verdict.findings or not sure:
+                return shown.verdict
+            if shown.anew:
+                tainted = False
+        name = witness.steps[-1].relation.name
+        if shown is None:
+            return f"no member of another tenant is there to call {name} before"
+        if is_doubtful(witness.steps):
+            return f"it needs calls before it that nobody knows, and did not show; run {name} again"
+        if tainted:
+            return (
+                f"it did not show, but {name} may have kept answers of calls before it: its "
+                "modules cannot be imported anew; replay it alone"
+            )
+        return shown.verdict
 
     def shows(self, stage: Stage, witness: Witness, finding: Finding) -> Finding | None:
         """The same finding (by fingerprint) as this witness shows it, or None."""

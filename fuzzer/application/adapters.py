@@ -1,13 +1,15 @@
 """Adapters, declared in the target's file, made into what is called like a query."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 
 from tenantfuzz.adapters.protocol import FaultError
 from tenantfuzz.adapters.running import adapters_of, relation_named
 from tenantfuzz.application.code import caller_types, load_code
-from tenantfuzz.application.functions import python_function
+from tenantfuzz.application.functions import PythonFunction, python_function
 from tenantfuzz.application.queries import Application, LiveQuery, read_application
+from tenantfuzz.application.restarting import imported_anew
 from tenantfuzz.application.scoping import Scoping
 from tenantfuzz.errors import ToolError
 from tenantfuzz.policies.configuration import Adapter
@@ -72,7 +74,18 @@ def _of(adapter: Adapter, prepared: Prepared) -> Iterator[LiveQuery]:
     }
     known = caller_types(prepared.catalog, prepared.model)
     if adapter.python is not None:
+        reference, root = adapter.python, prepared.target.root
         function = python_function(adapter.name, code, params, prepared.catalog, known, where)
+
+        @contextmanager
+        def anew() -> Iterator[PythonFunction | None]:
+            with imported_anew(reference, root, where) as again:
+                yield (
+                    python_function(adapter.name, again, params, prepared.catalog, known, where)
+                    if again is not None
+                    else None
+                )
+
         declared = _declared(adapter, adapter.name, QueryText((), ()), source)
         yield LiveQuery(
             declared,
@@ -82,6 +95,7 @@ def _of(adapter: Adapter, prepared: Prepared) -> Iterator[LiveQuery]:
             _CALLERS,
             function=function,
             written=_written(adapter, prepared),
+            anew=anew,
         )
         return
     scoping = Scoping(adapter.name, code, adapter.takes, prepared.catalog, known)

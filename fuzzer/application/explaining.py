@@ -204,6 +204,8 @@ def _advice(case: Case, violation: Violation, mended: Tried | None, trace: Trace
     if case.query.door:
         labels = ", ".join(r.label for r in _culprits(case, violation, None))
         return f"Let {case.query.door} scope {labels or 'every table'} too, and not the root alone."
+    if trace is not None and trace.mend:
+        return trace.mend
     if trace is not None and trace.conditions:
         text = "; ".join(trace.conditions)
         return (

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from tenantfuzz.application.answers import Answer, agree, answer_of, steady, undone, world_with
 from tenantfuzz.application.calls import Case
+from tenantfuzz.application.differences import short_row, told_apart
 from tenantfuzz.application.explaining import explained
 from tenantfuzz.application.hidden import Hidden, Rows
 from tenantfuzz.application.queries import SCHEMA, Application, LiveQuery
@@ -31,7 +32,7 @@ from tenantfuzz.policies.principals import Principal
 from tenantfuzz.policies.queries import Actor
 from tenantfuzz.policies.query_parts import QueryAnalysis
 from tenantfuzz.policies.structure import Operation, Relation, RelationName
-from tenantfuzz.results import Outcome, RawRow, texts_of
+from tenantfuzz.results import Outcome, texts_of
 from tenantfuzz.stage import Stage
 from tenantfuzz.strategies.arguments import Arguments
 
@@ -329,13 +330,14 @@ class QueryJudge:
                 code = "TF402" if written else "TF401"
             else:
                 code = "TF502" if written else "TF501"
+            observed, other = told_apart(answer, again)
             yield Violation(
                 code=code,
                 relation=relation,
                 operation="query",
-                observed=answer.short,
+                observed=observed,
                 expected=f"the same answer once rows hidden from its caller are {what}: "
-                + (_other_order(again, answer) if same_rows else again.short),
+                + (_other_order(again, answer) if same_rows else other),
                 before=telling,
                 note=f"the {'order of the ' if same_rows else ''}answer changes when only rows "
                 f"that are hidden from its caller are {what}",
@@ -416,12 +418,13 @@ class QueryJudge:
                 return
         references = query.analysis.references if query.analysis is not None else ()
         relation = references[0].relation if references else RelationName("query", query.name)
+        one, other = told_apart(by_application, by_policies)
         yield Violation(
             code="TF503",
             relation=relation,
             operation="query",
-            observed=f"by its own conditions: {by_application.short}; under row security as the "
-            f"same caller: {by_policies.short}",
+            observed=f"by its own conditions: {one}; under row security as the same caller: "
+            f"{other}",
             expected="the same answer both ways",
         )
 
@@ -466,12 +469,7 @@ def _other_order(there: Answer, here: Answer) -> str:
     """Where the order of two answers with the same rows parts."""
     pairs = zip(there.outcome.rows, here.outcome.rows, strict=True)
     position, row, other = next((n, a, b) for n, (a, b) in enumerate(pairs, 1) if a != b)
-    return f"row {position} is {_short(row)} there, and {_short(other)} here"
-
-
-def _short(row: RawRow) -> str:
-    text = ", ".join("NULL" if v is None else v.decode(errors="replace") for v in row)
-    return f"({text if len(text) <= 60 else text[:59] + '…'})"
+    return f"row {position} is {short_row(row)} there, and {short_row(other)} here"
 
 
 def _count(rows: Sequence[RowFacts], relation: RelationName) -> str:

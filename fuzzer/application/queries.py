@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -93,6 +94,8 @@ class LiveQuery:
     written: tuple[RelationName, ...] = ()  # by code that says so: its callers' rules hold there
     may_refuse: bool = False  # whoever fails on it has done what can be asked of a scoping layer
     made_for: "Callable[[Principal], LiveQuery] | None" = None  # the query as code makes it
+    # Inside, the function as a process has it that just started; None where that cannot be had.
+    anew: "Callable[[], AbstractContextManager[Function | None]] | None" = None
 
     def for_caller(self, principal: Principal) -> "LiveQuery":
         """The query as it is for this caller: a scoping function makes a text for each. Raises

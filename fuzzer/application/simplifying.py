@@ -2,6 +2,7 @@
 
 from time import monotonic
 
+from tenantfuzz.application.keeping import like
 from tenantfuzz.application.trying import call
 from tenantfuzz.counterexample import Witness
 from tenantfuzz.findings import Finding
@@ -30,7 +31,7 @@ def with_simpler_arguments(
                 return finding, witness
             now[name] = value
             simpler = call(query, now, query.bound(witness.principal, now))
-            smaller = Witness(witness.world, witness.principal, (*witness.steps[:-1], simpler))
+            smaller = Witness(witness.world, witness.principal, like(witness.steps, simpler))
             found = trial.shows(stage, smaller, finding)
             if found is not None:
                 finding, witness = found, smaller

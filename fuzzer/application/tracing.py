@@ -8,6 +8,7 @@ from tenantfuzz.application.answers import undone
 from tenantfuzz.application.calls import Case
 from tenantfuzz.application.sending import Sent
 from tenantfuzz.oracles.violation import Violation
+from tenantfuzz.policies.principals import HostileKind
 from tenantfuzz.policies.query_analysis import analyse
 from tenantfuzz.policies.query_parts import QueryAnalysis, Reference
 from tenantfuzz.policies.query_standing import Callers, Mend, Standing, mends, standings
@@ -16,16 +17,18 @@ _MOST_TRIED = 8
 _MOST_TRIED_OUTSIDE = 4  # each of which starts a process twice
 _LONGEST = 240  # characters of a statement that is shown
 _MENDED = frozenset({"TF501", "TF502"})
+_NO_MEMBERS = frozenset({HostileKind.FORMER, HostileKind.OUTSIDER})
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
     """What code sent that let rows through: the statement, why, and what closed it (empty where
-    nothing that was tried did)."""
+    nothing that was tried did). ``mend``: what to do where no condition of it is to blame."""
 
     statement: str
     reasons: tuple[str, ...]
     conditions: tuple[str, ...] = ()
+    mend: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,9 @@ def _looked(case: Case, sent: Sent) -> _Looked | None:
         word: frozenset(n for n, v in sent.values.items() if v is not None and v == own[word])
         for word in own
     }
+    if _is_no_member(case):  # whose tenant is the one that it names
+        tenants = stage.population().tenants
+        names["tenant"] |= {n for n, v in sent.values.items() if v in tenants}
     callers = Callers(names["tenant"] | {"tenant"}, names["user"] | {"user"})
     spelled = {w: w if sent.values.get(w, own[w]) == own[w] else f"caller_{w}" for w in own}
     return _Looked(
@@ -94,8 +100,13 @@ def _looked(case: Case, sent: Sent) -> _Looked | None:
 
 
 def _trace(case: Case, violation: Violation, looked: Sequence[_Looked]) -> Trace | None:
+    admitted = _admitted(case, violation, looked)
+    if admitted is not None:
+        return admitted
     tries = list(_tries(case, violation, looked))
-    found = _closing(case, tries) if violation.code in _MENDED and not case.by_policies else ()
+    # A condition on its tenant closes everything to somebody who has none, and shows nothing.
+    tried = violation.code in _MENDED and not case.by_policies and not _is_no_member(case)
+    found = _closing(case, tries) if tried else ()
     if found:
         statement = found[0].looked
         references = [t.mend.reference for t in found if t.looked is statement]
@@ -112,6 +123,47 @@ def _trace(case: Case, violation: Violation, looked: Sequence[_Looked]) -> Trace
         tuple(why(r, statement.standing[r.number]) for r in references),
         tuple(f"add {t.mend.place}: AND {t.mend.condition}" for t in found),
     )
+
+
+def _is_no_member(case: Case) -> bool:
+    """Whether the caller is signed in and member of no tenant, or not any more."""
+    return case.caller.kind in _NO_MEMBERS and case.caller.tenant is None
+
+
+def _admitted(case: Case, violation: Violation, looked: Sequence[_Looked]) -> Trace | None:
+    """The trace where all statements keep to the tenant that is named: what is wrong is that the
+    caller, who is no member of it, gets so far."""
+    if violation.code not in _MENDED or not _is_no_member(case):
+        return None
+    standing = [s for one in looked for s in one.standing]
+    if Standing.TIED not in standing or min(standing) < Standing.KEYED:
+        return None
+    statement = next(
+        (
+            one
+            for one in reversed(looked)
+            if any(r.relation == violation.relation for r in one.analysis.references)
+        ),
+        looked[-1],
+    )
+    reason = (
+        "Its conditions keep to the tenant that is named; but the code lets its caller in although "
+        f"{case.caller.note or 'it is no member of that tenant'}."
+    )
+    return Trace(shown(statement.sent), (reason,), mend=_admission(case))
+
+
+def _admission(case: Case) -> str:
+    """What code has to ask of a caller before it goes on."""
+    memberships = case.judge.stage.model.memberships
+    if memberships is None:
+        return "Check that the caller is a member of the tenant before anything is done."
+    active = memberships.active
+    text = (
+        f"Check the caller's membership before anything is done: a row of {memberships.relation} "
+        f"with its {memberships.user} and the {memberships.tenant} that is named"
+    )
+    return f"{text}, for which {active} holds." if active else f"{text}."
 
 
 def _tries(case: Case, violation: Violation, looked: Sequence[_Looked]) -> Iterator[_Try]:

@@ -10,6 +10,12 @@ from tenantfuzz.application.answers import Answer, agree, undone, world_with
 from tenantfuzz.application.calls import Case
 from tenantfuzz.application.functions import EndedTransactionError
 from tenantfuzz.application.judging import Elsewhere, QueryJudge
+from tenantfuzz.application.keeping import (
+    after_unknown,
+    verdicts_anew,
+    with_others_first,
+    with_unknown_first,
+)
 from tenantfuzz.application.queries import SCHEMA, Application, LiveQuery
 from tenantfuzz.counterexample import CODE, Step, Witness
 from tenantfuzz.errors import ToolError
@@ -340,9 +346,25 @@ class QueryRound:
             caught = self.experience.caught.setdefault((finding.relation, finding.code), set())
             if caught and set(finding.culprits) & caught:
                 continue  # the same hole, seen together with others or through another row
-            if self.registry.add(finding, Witness(self.world, case.caller, (step,))):
+            steps: tuple[Step, ...] = (step,)
+            if case.query.anew is not None and finding.fingerprint not in self.registry.findings:
+                finding, steps = self._anew(case, finding, step)
+            if self.registry.add(finding, Witness(self.world, case.caller, steps)):
                 caught |= set(finding.culprits)
                 yield finding
+
+    def _anew(self, case: Case, finding: Finding, step: Step) -> tuple[Finding, tuple[Step, ...]]:
+        """The finding as it shows in a process that just started, with the steps that it takes."""
+        anew = False
+        try:
+            for shown in verdicts_anew(self.judge, case.caller, (step,), sure=False):
+                anew = shown.anew
+                for found in shown.verdict.findings:
+                    if found.fingerprint == finding.fingerprint:
+                        return found, with_others_first(step) if shown.others else (step,)
+        except ToolError as error:
+            raise _first_cause(error) from None
+        return (after_unknown(finding), with_unknown_first(step)) if anew else (finding, (step,))
 
 
 def _calls(caller: Principal) -> bool:
