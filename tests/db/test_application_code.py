@@ -91,6 +91,14 @@ def test_errors_that_a_function_takes_for_an_answer_do_no_harm() -> None:
     assert (finished.status, finished.interrupted) == ("clean", None)
 
 
+def test_what_libraries_warn_of_does_not_bury_the_result(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    finished = run(desk(Adapter(name="app noisy", python="desk:noisy")))
+    assert (finished.status, finished.coverage.untested) == ("clean", ())
+    assert [r.message for r in caplog.records if r.name == "psycopg"] == []
+
+
 def test_what_a_function_undid_was_not_done() -> None:
     finished = run(desk(Adapter(name="app undo", python="desk:undo")))
     assert (finished.status, finished.interrupted) == ("clean", None)

@@ -4,6 +4,8 @@ Sessions are scoped by ``with_loader_criteria``: every SELECT of a mapped class 
 organisation gets its condition. What does not go through a SELECT of such a class is not scoped.
 """
 
+import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -384,6 +386,13 @@ async def late_right(connection: Connection, caller: Caller) -> object:
 
 async def late_wrong(connection: Connection, caller: Caller) -> object:
     return connection.execute("SELECT id FROM tickets").fetchall()
+
+
+def noisy(connection: Connection, caller: Caller) -> object:
+    """What libraries say while it runs is said to nobody."""
+    logging.getLogger("psycopg").warning("error ignored terminating")
+    warnings.warn("the key is NULL", UserWarning, stacklevel=1)
+    return connection.execute("SELECT id FROM tickets WHERE org_id = %s", (caller.tenant,))
 
 
 def elsewhere(connection: Connection, caller: Caller) -> object:
