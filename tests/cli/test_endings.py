@@ -90,7 +90,10 @@ def read_until(process: "subprocess.Popen[str]", word: str) -> str:
 def data_directory(process: "subprocess.Popen[str]") -> Path:
     """The server's directory: an argument of the child that watches over it."""
     for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
-        found = DIRECTORY.search(Path(f"/proc/{child}/cmdline").read_bytes())
+        try:
+            found = DIRECTORY.search(Path(f"/proc/{child}/cmdline").read_bytes())
+        except FileNotFoundError:  # it has ended since
+            continue
         if found:
             return Path(os.fsdecode(found.group()))
     raise AssertionError("no server was started")

@@ -82,8 +82,9 @@ def test_a_server_that_crashed_and_is_back(server: Server, tmp_path: Path) -> No
     swept(run)
     with psycopg.connect(server.conninfo("postgres")) as connection:
         query = "SELECT pid FROM pg_stat_activity WHERE datname ~ '^tenantfuzz'"
-        for (pid,) in connection.execute(query).fetchall():
-            os.kill(pid, signal.SIGKILL)  # the server ends all sessions, and recovers
+        pids = [pid for (pid,) in connection.execute(query).fetchall()]
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)  # the server ends all sessions, and recovers
     out, err = run.communicate(timeout=60)
     assert (run.returncode, err) == (2, "")
     assert "interrupted: the connection to the server was lost: " in out
@@ -120,7 +121,7 @@ def test_a_server_without_a_free_connection(server: Server, tmp_path: Path) -> N
     assert "interrupted: cannot connect to the scratch " in text
     assert "too many clients already" in text
     assert "culprit support" in text
-    assert "warning: not all was tidied up: " in text
+    assert ("warning: not all was tidied up: " in text) == bool(scratch_databases(server))
     assert len(list((tmp_path / "corpus").iterdir())) == 1
     again = start(tmp_path, "--phase", "sweep", "--server", server.conninfo("postgres"))
     out, err = again.communicate(timeout=60)
