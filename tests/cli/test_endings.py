@@ -134,7 +134,7 @@ def test_a_signal_ends_the_run_with_what_was_found(
         directory = data_directory(process)
         pid = postmaster(directory)
         process.send_signal(number)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=90)
     assert (process.returncode, err) == (2, "")
     assert f"\nleaks: 1 finding (1 critical)\ninterrupted: {reason}\n" in out
     assert "culprit    support" in out
@@ -146,7 +146,7 @@ def test_a_signal_before_the_first_check_says_only_that(shop: Path) -> None:
     with running(shop.parent, "shop") as process:
         assert eventually(lambda: watched(process))
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=90)
     assert process.returncode == 2
     assert "Traceback" not in err
     if not out:  # it had not begun
@@ -168,7 +168,7 @@ def test_a_killed_server_ends_the_run_with_what_was_found(shop: Path) -> None:
         directory = data_directory(process)
         pid = postmaster(directory)
         os.kill(pid, signal.SIGKILL)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (2, "")
     # Noticed by the statement under way, or by the next connection.
     assert "\ninterrupted: " in out
@@ -183,7 +183,7 @@ def test_json_of_a_run_cut_short_is_one_document(shop: Path) -> None:
         assert eventually(lambda: watched(process))
         directory = data_directory(process)
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=90)
     assert process.returncode == 2
     if out:
         assert json.loads(out)["interrupted"] == "by SIGTERM"
@@ -322,7 +322,7 @@ def test_a_signal_reaches_a_run_whose_server_hangs(shop: Path) -> None:
         for each in (pid, *backends(pid)):
             os.kill(each, signal.SIGSTOP)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (2, "")
     assert "\ninterrupted: by Ctrl-C\n" in out
     assert saved(shop) == ["TF101-issues-select-"]

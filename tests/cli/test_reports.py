@@ -114,7 +114,7 @@ def test_the_stream_is_written_while_the_run_goes_on(folder: Path) -> None:
         assert events(folder)[-1] == "phase_finished"
         assert not (folder / "out.json").exists()
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        process.communicate(timeout=90)
     assert process.returncode == 2
     assert events(folder)[-1] == "campaign_finished"
     assert json.loads((folder / "out.json").read_text())["interrupted"] == "Ctrl-C in the sweep"

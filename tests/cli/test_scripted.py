@@ -137,7 +137,7 @@ def test_ctrl_c(folder: Path, form: str) -> None:
         assert process.stderr is not None
         assert process.stderr.readline() == "ready\n"
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=90)
     assert (process.returncode, err) == (2, "")
     if form == "json":
         assert json.loads(out)["interrupted"] == "Ctrl-C in the sweep"

@@ -71,6 +71,15 @@ def swept(process: "subprocess.Popen[str]") -> None:
     raise AssertionError("ended before the sweep did")
 
 
+def session(server: Server) -> int:
+    """The process of a session in a scratch database; between two phases there may be none."""
+    query = "SELECT pid FROM pg_stat_activity WHERE datname ~ '^tenantfuzz'"
+    with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
+        while not (row := connection.execute(query).fetchone()):
+            threading.Event().wait(0.01)
+    return int(row[0])
+
+
 def scratch_databases(server: Server) -> list[str]:
     with psycopg.connect(server.conninfo("postgres")) as connection:
         query = "SELECT datname FROM pg_database WHERE datname ~ '^tenantfuzz' ORDER BY 1"
@@ -80,19 +89,15 @@ def scratch_databases(server: Server) -> list[str]:
 def test_a_server_that_crashed_and_is_back(server: Server, tmp_path: Path) -> None:
     run = start(target(tmp_path), "--time", "60s", "--server", server.conninfo("postgres"))
     swept(run)
-    with psycopg.connect(server.conninfo("postgres")) as connection:
-        query = "SELECT pid FROM pg_stat_activity WHERE datname ~ '^tenantfuzz'"
-        pids = [pid for (pid,) in connection.execute(query).fetchall()]
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)  # the server ends all sessions, and recovers
-    out, err = run.communicate(timeout=60)
+    os.kill(session(server), signal.SIGKILL)  # the server ends all sessions, and recovers
+    out, err = run.communicate(timeout=120)
     assert (run.returncode, err) == (2, "")
     assert "interrupted: the connection to the server was lost: " in out
     assert "; under way was " in " ".join(out.split())
     assert "culprit    support" in out
     assert len(list((tmp_path / "corpus").iterdir())) == 1
     again = start(tmp_path, "--phase", "sweep", "--server", server.conninfo("postgres"))
-    out, err = again.communicate(timeout=60)
+    out, err = again.communicate(timeout=120)
     assert (again.returncode, err) == (1, "")
     assert scratch_databases(server) == []
 
@@ -124,7 +129,7 @@ def test_a_server_without_a_free_connection(server: Server, tmp_path: Path) -> N
     assert ("warning: not all was tidied up: " in text) == bool(scratch_databases(server))
     assert len(list((tmp_path / "corpus").iterdir())) == 1
     again = start(tmp_path, "--phase", "sweep", "--server", server.conninfo("postgres"))
-    out, err = again.communicate(timeout=60)
+    out, err = again.communicate(timeout=120)
     assert (again.returncode, err) == (1, "")
     assert scratch_databases(server) == []
 
