@@ -29,6 +29,7 @@ from tenantfuzz.policies.resolution import PresetFacts, attacker_of, resolve_mod
 from tenantfuzz.policies.structure import Catalog, Function, RelationKind, RelationName
 from tenantfuzz.policies.world import Values, World
 from tenantfuzz.presets.preset import Preset, load_preset
+from tenantfuzz.sequences import MOVED_ON
 from tenantfuzz.stage import Stage
 from tenantfuzz.strategies.dictionary import Dictionary, build_dictionary
 from tenantfuzz.target import Target, resolve_reference
@@ -232,6 +233,7 @@ def _resolved(target: Target, server: Server, database: str, loaded: "_Loaded") 
         except ConfigurationError as error:
             raise ToolError(str(error), hint=error.hint) from error
         existing = _existing(connection, catalog)
+        connection.execute(MOVED_ON)
     doubts = {**loaded.unfaithful, **pruned.doubts}
     model = _distrusting(model, {**doubts, **(assumed.doubts if assumed else {})})
     notes = rows_note(model, loaded.platform) if configuration.target.dsn is not None else ()

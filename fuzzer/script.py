@@ -20,10 +20,12 @@ from tenantfuzz.policies.quoting import identifier, literal
 from tenantfuzz.policies.world import Row, World
 from tenantfuzz.presets.preset import load_preset
 from tenantfuzz.scrubbing import scrub
+from tenantfuzz.sequences import SCRIPTED
 from tenantfuzz.target import Target, resolve_reference
 
 _RESET = "RESET SESSION AUTHORIZATION;\nRESET ALL;\nSET client_min_messages = warning;"
 _INSERTED = re.compile(r"\binsert\s+into\s+([\w.\"]+)", re.IGNORECASE)
+_COUNTING = re.compile(r"\b(serial[248]?|(big|small)serial|identity|nextval)\b", re.IGNORECASE)
 
 
 def psql_script(counterexample: Counterexample, target: Target) -> str:
@@ -55,6 +57,7 @@ def psql_script(counterexample: Counterexample, target: Target) -> str:
         "SET CONSTRAINTS ALL DEFERRED;",
         *_world(witness.world, schema),
         "SET CONSTRAINTS ALL IMMEDIATE;",
+        *([SCRIPTED] if _COUNTING.search(schema) else []),
         "",
         *_identity(_actor(counterexample), schema),
         "",

@@ -25,8 +25,7 @@ def with_soft_links(
     imply; none closes a circle."""
     found = dict(links)
     for comparison in dictionary.comparisons if dictionary is not None else ():
-        pairs = _free_pairs(comparison, found, catalog, model)
-        for one, other, ends in _directions(comparison, pairs, catalog, model):
+        for one, other, ends in _ways(comparison, found, catalog, model):
             if one in found and other in found and ends and not _reaches(found, other, one):
                 columns, targets = zip(*ends, strict=True)
                 key = ForeignKey("", columns, other, targets, declared=False)
@@ -35,32 +34,43 @@ def with_soft_links(
     return found
 
 
-def _free_pairs(
+def _ways(
     comparison: Comparison,
     links: Mapping[RelationName, tuple[Link, ...]],
     catalog: Catalog,
     model: Model,
-) -> list[tuple[str, str]]:
-    """The pairs whose values nothing else decides, neither a reference nor the row's owner."""
-    taken = [_decided(name, links, model) for name in (comparison.one, comparison.other)]
-    return [
-        pair
-        for pair in comparison.pairs
-        if not any(column in decided for column, decided in zip(pair, taken, strict=True))
-        and _alike(
-            catalog.relations[comparison.one], pair[0], catalog.relations[comparison.other], pair[1]
-        )
+) -> Iterable[tuple[RelationName, RelationName, list[tuple[str, str]]]]:
+    """Who may point at whom with which columns, the best first: those whose values nothing else
+    decides, neither a reference nor the row's owner, on either side; then those that point at what
+    is decided by a reference: a price at the code that a treatment took from a list of fees."""
+    one, other = comparison.one, comparison.other
+    alike = [
+        (a, b)
+        for a, b in comparison.pairs
+        if _alike(catalog.relations[one], a, catalog.relations[other], b)
     ]
+    mine, theirs = _decided(one, links, model), _decided(other, links, model)
+    free = [(a, b) for a, b in alike if a not in mine and b not in theirs]
+    yield from _directions(comparison, free, catalog, model)
+    forth = [(a, b) for a, b in alike if a not in mine and b != _owner(other, model)]
+    back = [(b, a) for a, b in alike if b not in theirs and a != _owner(one, model)]
+    for start, end, ends in ((one, other, forth), (other, one, back)):
+        if model.owner_of(start).kind is not OwnershipKind.SHARED:  # which is there first
+            yield start, end, ends
 
 
 def _decided(
     name: RelationName, links: Mapping[RelationName, tuple[Link, ...]], model: Model
 ) -> set[str]:
     decided = {c for link in links.get(name, ()) for c in link.key.columns}
+    owner = _owner(name, model)
+    return decided | {owner} if owner is not None else decided
+
+
+def _owner(name: RelationName, model: Model) -> str | None:
+    """The column that says whose a row is."""
     ownership = model.owner_of(name)
-    if ownership.kind is not OwnershipKind.TENANTS and ownership.column is not None:
-        decided.add(ownership.column)
-    return decided
+    return None if ownership.kind is OwnershipKind.TENANTS else ownership.column
 
 
 def _alike(one: Relation, mine: str, other: Relation, theirs: str) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from tenantfuzz.errors import ToolError
 from tenantfuzz.policies.quoting import column_list, identifier, literal, qualified
 from tenantfuzz.policies.structure import RelationName
+from tenantfuzz.sequences import ROOM
 from tenantfuzz.wire import Wire
 
 Digest = tuple[bytes | None, ...]
@@ -34,7 +35,6 @@ LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid
 # Triggers that act whatever the replication role is: what they do must be looked at.
 _RESTLESS = "SELECT count(*) FROM pg_trigger WHERE tgenabled = 'A'"
 _REPLICA = "SET LOCAL session_replication_role = replica"
-_ROOM = 1000  # where sequences go on: worlds use smaller numbers
 _VACUUM_AFTER = 300  # times that something was put back
 _TURNS = 3
 
@@ -174,7 +174,7 @@ class Contents:
                 greatest = f"(SELECT max({identifier(column)})::bigint FROM {qualified(owner)})"
             settings.append(
                 f"SELECT setval(s.seqrelid, w.number) FROM {sequence} AS q, pg_sequence AS s, "
-                f"LATERAL (SELECT LEAST(GREATEST({greatest}, {_ROOM}), s.seqmax) AS number) AS w "
+                f"LATERAL (SELECT LEAST(GREATEST({greatest}, {ROOM}), s.seqmax) AS number) AS w "
                 f"WHERE s.seqrelid = {literal(sequence)}::regclass "
                 "AND (q.last_value <> w.number OR NOT q.is_called)"
             )

@@ -17,6 +17,7 @@ from tenantfuzz.application.keeping import (
     with_unknown_first,
 )
 from tenantfuzz.application.queries import SCHEMA, Application, LiveQuery
+from tenantfuzz.application.weighing import Samples, Weights, anew, why_unweighed, without
 from tenantfuzz.counterexample import CODE, Step, Witness
 from tenantfuzz.errors import ToolError
 from tenantfuzz.findings import Finding
@@ -37,6 +38,7 @@ from tenantfuzz.strategies.arguments import Arguments, Field, argument_lists
 _LISTENED = 4  # calls whose statements are looked at
 _MOST_JUDGED = 6  # calls of one query by one kind in one round that end before the judge
 _TIRED = 1  # of those, once the query has been caught
+_ANEW = 3  # answers of code that are had once more from a process that just started
 _NO_VERDICT = frozenset({"57014", "25P02", "26000"})
 _DENIED = "42501"
 _LESS = 3  # the part of all calls that those make who have no tenant, and so no rows of their own
@@ -59,6 +61,7 @@ class Experience:
     faced: Counter[Cell] = field(default_factory=Counter)
     failures: dict[Cell, str] = field(default_factory=dict)
     caught: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    weights: Weights = field(default_factory=Weights)
 
     def why_untested(self, cell: Cell) -> str | None:
         """Why nobody can vouch for a cell, or None where it was tested."""
@@ -68,7 +71,8 @@ class Experience:
             return "it never returned or changed a row: say by params what it is called with"
         if not self.faced[cell]:
             return "no row was there that its callers must not reach"
-        return None
+        pending = self.weights.pending(cell[0])
+        return why_unweighed(pending) if pending else None
 
 
 @dataclass(slots=True)
@@ -87,6 +91,7 @@ class QueryRound:
     _field: Field | None = None
     _closings: dict[Principal, list[Field]] = field(default_factory=dict)
     _judged: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _samples: Samples = field(default_factory=Samples)
 
     def play(
         self, principals: Sequence[Principal], *, most: int, queries: Sequence[str] | None = None
@@ -108,6 +113,7 @@ class QueryRound:
             yield from self._reads([c for c in statements if not c[1].query.writes])
             yield from self._writes([c for c in statements if c[1].query.writes])
             yield from self._functions([c for c in cases if c[1].query.function is not None])
+        self._weigh()
 
     def listen(self, callers: Sequence[Principal], queries: Sequence[str]) -> Iterator[str]:
         """The statements, with ``$1`` for parameters, that code behind these queries sends when it
@@ -249,6 +255,35 @@ class QueryRound:
     def _face(self, case: Case) -> None:
         self.experience.faced[case.query.name, case.kind] += 1
 
+    def _weigh(self) -> None:
+        """Has answers once more without the rows of one relation; code that may have kept its
+        answer also as a process has it that just started."""
+        weights = self.experience.weights
+        for relation, answered in self._samples.open(weights):
+            with world_with(self.stage, without(relation)) as done:
+                for case, outcome in answered if done else ():
+                    if relation in weights.pending(case.query.name):
+                        self._compare(relation, case, outcome)
+                for case, outcome in answered[:_ANEW] if done else ():
+                    if relation in weights.pending(case.query.name):
+                        with anew(case) as started:
+                            if started is not case:
+                                self._compare(relation, started, outcome)
+
+    def _compare(self, relation: RelationName, case: Case, outcome: Outcome) -> None:
+        again = self._again(case)
+        if not _alike(case, outcome, again) or outcome.affected != again.affected:
+            self.experience.weights.weighs(case.query.name, relation)
+
+    def _again(self, case: Case) -> Outcome:
+        if case.query.function is not None:
+            return self._called(case)
+        if case.query.writes:
+            self.counters.writes += 1
+            return self.stage.write(case.actor, [case.sql])[0]
+        self.counters.reads += 1
+        return self.stage.read(case.actor, [case.sql], prepare=False)[0]
+
     def _differing(self, members: Sequence[tuple[Case, Outcome]]) -> list[Case]:
         found: list[Case] = []
         by_actor: dict[Principal, list[tuple[Case, Outcome]]] = {}
@@ -308,6 +343,8 @@ class QueryRound:
         if failure is None:
             self.experience.ran[cell] += 1
             self.experience.answered[cell] += bool(count)
+            self.experience.weights.meet(case.query, self.stage.catalog, self.stage.model)
+            self._samples.add(case, outcome, says=bool(count))
             return
         if case.query.may_refuse:
             return

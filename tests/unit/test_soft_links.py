@@ -107,6 +107,20 @@ def test_a_shared_list_is_pointed_at() -> None:
     assert set(values(world, ORDERS, world.tenants[0], "rate")) <= rates
 
 
+def test_what_is_taken_from_one_list_is_pointed_at_by_another() -> None:
+    made = plan(
+        [
+            "SELECT FROM orders o JOIN rates r ON r.label = o.item",
+            "SELECT FROM orders o LEFT JOIN prices p ON p.code = o.item AND p.org = o.org",
+        ]
+    )
+    soft = {n: [k.key for k in ks if not k.key.declared] for n, ks in made.links.items()}
+    assert {n: [(k.columns, k.target) for k in ks] for n, ks in soft.items() if ks} == {
+        ORDERS: [(("item",), RATES)],
+        PRICES: [(("code",), ORDERS)],
+    }
+
+
 def test_no_circle_and_no_column_twice() -> None:
     made = plan(
         [

@@ -1,0 +1,131 @@
+"""Which of the relations that a query names weigh in its answers.
+
+That a query answered, and that rows were there that its caller must not reach, says nothing of a
+part of it that never held: an outer join whose other side never matched, a sub-select over a time
+in which nothing lies. A relation weighs where some answer is another one without its rows.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from tenantfuzz.application.calls import Case
+from tenantfuzz.application.queries import LiveQuery
+from tenantfuzz.policies.model import Model, OwnershipKind
+from tenantfuzz.policies.principals import Principal
+from tenantfuzz.policies.query_analysis import analyse
+from tenantfuzz.policies.query_parts import QueryAnalysis
+from tenantfuzz.policies.quoting import qualified
+from tenantfuzz.policies.structure import Catalog, RelationKind, RelationName
+from tenantfuzz.results import Outcome
+
+_OWNERLESS = frozenset({OwnershipKind.SHARED, OwnershipKind.PRIVATE, OwnershipKind.UNCLASSIFIED})
+_TABLES = (RelationKind.TABLE, RelationKind.PARTITIONED)
+_OF_CALLER = 12  # answers to one caller that are had once more
+_OF_QUERY = 120
+_OF_CODE = 4, 24  # the same of code
+_REPLICA = "SET LOCAL session_replication_role = replica"
+_ORIGIN = "SET LOCAL session_replication_role = origin"
+
+Answered = tuple[Case, Outcome]
+
+
+@dataclass(slots=True)
+class Weights:
+    """What is known of it, by the name of the query, over all rounds of a campaign."""
+
+    named: dict[str, set[RelationName]] = field(default_factory=dict)
+    weighed: dict[str, set[RelationName]] = field(default_factory=dict)
+    _heard: dict[str, frozenset[RelationName]] = field(default_factory=dict)  # by statement
+
+    def meet(self, query: LiveQuery, catalog: Catalog, model: Model) -> None:
+        """Notes what a query names; code names what it just sent."""
+        if query.door or query.outside:
+            return  # its queries may go astray; calls of processes are too dear
+        named = self.named.setdefault(query.name, set())
+        if query.function is None:
+            if not named and query.analysis is not None:
+                named |= _read_by(query.analysis, catalog, model)
+            return
+        for sent in query.function.sent():
+            if sent.is_query:
+                if sent.sql not in self._heard:
+                    analysis = analyse(sent.text, catalog)
+                    self._heard[sent.sql] = (
+                        _read_by(analysis, catalog, model) if analysis else frozenset()
+                    )
+                named |= self._heard[sent.sql]
+
+    def pending(self, name: str) -> set[RelationName]:
+        """What a query names and what was not seen to weigh yet."""
+        return self.named.get(name, set()) - self.weighed.get(name, set())
+
+    def weighs(self, name: str, relation: RelationName) -> None:
+        """Notes that an answer was another one without the rows of ``relation``."""
+        self.weighed.setdefault(name, set()).add(relation)
+
+
+@dataclass(slots=True)
+class Samples:
+    """Some of the answers of one round, by the name of their query: as many of those that say
+    something as of those that say nothing, which they may do because rows are there."""
+
+    _kept: dict[str, list[Answered]] = field(default_factory=dict)
+    _counts: Counter[tuple[str, Principal, bool]] = field(default_factory=Counter)
+
+    def add(self, case: Case, outcome: Outcome, *, says: bool) -> None:
+        """Keeps an answer, unless there are enough of them."""
+        of_caller, of_query = _OF_CODE if case.query.function else (_OF_CALLER, _OF_QUERY)
+        kept = self._kept.setdefault(case.query.name, [])
+        turn = (case.query.name, case.caller, says)
+        if len(kept) < of_query and self._counts[turn] < of_caller:
+            self._counts[turn] += 1
+            kept.append((case, outcome))
+
+    def open(self, weights: Weights) -> Iterator[tuple[RelationName, list[Answered]]]:
+        """The relations that did not weigh yet, with the answers in which they may."""
+        waiting: dict[RelationName, list[Answered]] = {}
+        for name, answered in self._kept.items():
+            for relation in sorted(weights.pending(name)):
+                waiting.setdefault(relation, []).extend(answered)
+        yield from waiting.items()
+
+
+def without(relation: RelationName) -> Sequence[str]:
+    """The statements that empty a relation, with no trigger or foreign key acting on it."""
+    return [_REPLICA, f"DELETE FROM {qualified(relation)}", _ORIGIN]
+
+
+@contextmanager
+def anew(case: Case) -> Iterator[Case]:
+    """The call as it is of code that was just imported, or the same one where that cannot be."""
+    if case.query.anew is None:
+        yield case
+        return
+    with case.query.anew() as function:
+        fresh = replace(case.query, function=function)
+        yield case if function is None else replace(case, query=fresh)
+
+
+def why_unweighed(pending: set[RelationName]) -> str:
+    """The reason for a cell of a query that names these."""
+    names = ", ".join(sorted(map(str, pending)))
+    return (
+        f"no answer depended on a row of {names}, which it names: "
+        "no world had what that part of it asks for"
+    )
+
+
+def _read_by(analysis: QueryAnalysis, catalog: Catalog, model: Model) -> frozenset[RelationName]:
+    """The tables with owners that the query reads. What it only inserts into it does not read."""
+    inserted = {
+        relation for relation, how in analysis.written if how == "insert" and not analysis.upserts
+    }
+    return frozenset(
+        r.relation
+        for r in analysis.references
+        if catalog.relations[r.relation].kind in _TABLES
+        and model.owner_of(r.relation).kind not in _OWNERLESS
+        and not (r.target and r.relation in inserted)
+    )
