@@ -8,11 +8,12 @@ from tenantfuzz.policies.configuration import ConfigurationError, parse_configur
 from tenantfuzz.policies.inferring.drafting import merged, toml_value
 from tenantfuzz.policies.inferring.guesses import Confidence, Guess, Inference, Question
 from tenantfuzz.policies.inferring.inference import infer
-from tenantfuzz.policies.resolution import PresetFacts
+from tenantfuzz.policies.resolution import PresetFacts, is_up_to_code
 from tenantfuzz.policies.structure import Catalog, RelationName
 from tenantfuzz.target import Target
 
 _FEW = 6
+_SESSIONS = (("identity", "role"), ("identity", "settings"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,8 @@ def assume(
     """
     inference = infer_target(target, catalog, facts, platform)
     open_questions = [*(q for q in inference.questions if q.essential), *_unsure(inference)]
+    if is_up_to_code(target.configuration, catalog):
+        open_questions = [q for q in open_questions if q.path[:2] not in _SESSIONS]
     if open_questions:
         raise ToolError(
             "\n".join(

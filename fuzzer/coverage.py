@@ -60,6 +60,8 @@ class Ledger:
         return (cell for cell in self._cells() if cell[0] not in self.unchanged)
 
     def _cells(self) -> Iterator[Cell]:
+        if self.model.identity.nobodys:
+            return  # only the application reaches relations
         kinds = [*dict.fromkeys([*self._declared_kinds(), *self.roles])]
         for name, relation in self.catalog.relations.items():
             if self.only is not None and name not in self.only:

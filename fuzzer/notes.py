@@ -24,7 +24,14 @@ def _tells_nobody_apart(prepared: Prepared) -> bool:
 def notes_on(prepared: Prepared) -> Iterator[Warning]:
     """Warnings about the application's role: superuser, BYPASSRLS, owner without FORCE."""
     identity = prepared.model.identity
-    if _tells_nobody_apart(prepared):
+    if identity.nobodys:
+        yield Warning(
+            "TF804",
+            "no role is named and no relation has row security: nobody but the application is "
+            "taken to reach the database, so that only its queries and code are tested; if others "
+            "do, say as which [identity] role",
+        )
+    elif _tells_nobody_apart(prepared):
         yield Warning(
             "TF804",
             "the database tells no tenants apart: no relation has row security, and nothing tells "

@@ -164,7 +164,10 @@ class Round:
         return rows
 
     def relations(self) -> tuple[RelationName, ...]:
-        """The relations that are tried: all, or those asked for, but none too slow to read."""
+        """The relations that are tried: all, or those asked for, but none too slow to read; none
+        where only the application has a session."""
+        if self.stage.model.identity.nobodys:
+            return ()
         only, clock = self.rig.only, self.stage.wire.clock
         names = [n for n in self.stage.judged() if only is None or n in only]
         return tuple(n for n in names if not clock.is_given_up((n, Operation.SELECT)))
@@ -310,6 +313,8 @@ class Round:
 
         Relations that plain reads leak from are left out: every query over them would tell it.
         """
+        if not self.relations():
+            return
         inquiry, before = self.rig.counters.inquiry, self._asking.generation
         asked = inquiry.asked
         lexicon = self._lexicon(principal)
@@ -337,6 +342,8 @@ class Round:
         self, principal: Principal, source: random.Random, *, count: int
     ) -> Iterator[Finding]:
         """So many writes by query as one principal, each undone."""
+        if not self.relations():
+            return
         begun = perf_counter()
         actions = self._asking.writes(principal, self._lexicon(principal), source, count=count)
         self.rig.counters.generation += perf_counter() - begun

@@ -96,6 +96,7 @@ class Identity:
     context: Context = Context.VERIFIED
     user_claims: bool = False  # the settings carry claims a user controls (user_metadata)
     claim_names: tuple[str, ...] = ()  # keys that policies and functions read out of JSON
+    nobodys: bool = False  # no principal has a session of its own: the application acts for all
 
 
 @dataclass(frozen=True, slots=True)

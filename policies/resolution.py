@@ -71,6 +71,15 @@ class PresetFacts:
     attacker: str = "dml"
 
 
+def is_up_to_code(configuration: Configuration, catalog: Catalog) -> bool:
+    """Whether application code is declared that acts for everybody, and there is no row security,
+    which would speak of somebody's session: then principals need no role of their own."""
+    actors = [q.actor for q in configuration.queries] + [a.actor for a in configuration.adapters]
+    secured = any(r.row_security for r in catalog.relations.values())
+    declared = bool(configuration.target.queries or actors)
+    return declared and not secured and all(actor == "service" for actor in actors)
+
+
 def resolve_model(
     configuration: Configuration, catalog: Catalog, preset: PresetFacts | None
 ) -> Model:
@@ -237,9 +246,15 @@ class _Resolution:
                 lookup.role(value, f"identity.{name}")
         kinds = self.configuration.principals.values()
         acts = role or login or section.statements or section.role is not None
-        if not acts and not (kinds and all(kind.role or kind.login for kind in kinds)):
+        nobodys = not acts and not any(kind.role or kind.login for kind in kinds)
+        if nobodys and not is_up_to_code(self.configuration, self.catalog):
             lookup.problem(
                 "identity", "missing key 'role': the database role that principals act as"
+            )
+        elif not acts and not nobodys and not all(kind.role or kind.login for kind in kinds):
+            lookup.problem(
+                "identity",
+                "missing key 'role': the database role of the kinds of principals that have none",
             )
         settings = {**preset.settings, **_settings(section.settings)}
         templates = [v.sql if isinstance(v, SqlTemplate) else v for v in settings.values()]
@@ -254,6 +269,7 @@ class _Resolution:
             context=section.context,
             user_claims=claims or self.configuration.target.preset == "supabase",
             claim_names=_claim_names(self.catalog),
+            nobodys=nobodys,
         )
 
     def _preset_role(self, name: str | None) -> str | None:

@@ -12,8 +12,9 @@ from tenantfuzz.findings import Finding
 from tenantfuzz.identity import readable_identity
 from tenantfuzz.oracles.violation import Violation
 from tenantfuzz.policies.predictions import owners_of
+from tenantfuzz.policies.query_analysis import analyse
 from tenantfuzz.policies.query_parts import Reference
-from tenantfuzz.policies.query_standing import Mend, Standing, all_mended, mends
+from tenantfuzz.policies.query_standing import Mend, Standing, all_mended, mends, standings
 from tenantfuzz.policies.quoting import literal
 from tenantfuzz.row_text import readable_row
 
@@ -143,6 +144,7 @@ def _mend(case: Case, violation: Violation) -> Tried | None:
             candidates,
         )
     )
+    offered.sort(key=lambda m: _left_loose(case, m))
     sets: list[list[Mend]] = [[m] for m in offered]
     for most in (Standing.OPEN, Standing.KEYED):
         loose = [m for m in offered if query.standing[m.reference.number] <= most]
@@ -159,6 +161,17 @@ def _mend(case: Case, violation: Violation) -> Tried | None:
         if answer.outcome.failure is None and not found:
             return Tried(tuple(chosen), _same_without_strangers(case, mended))
     return None
+
+
+def _left_loose(case: Case, mend: Mend) -> tuple[int, int]:
+    """How many references nothing ties, and how many but a key, once this condition is there: one
+    on a joined owner ties what it owns as well."""
+    stage = case.judge.stage
+    analysis = analyse(mend.text, stage.catalog)
+    if analysis is None:
+        return len(case.query.standing), 0
+    after = standings(analysis, stage.catalog, stage.model, case.query.callers)
+    return after.count(Standing.OPEN), after.count(Standing.KEYED)
 
 
 def _same_without_strangers(case: Case, mended: Case) -> bool:

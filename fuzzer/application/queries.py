@@ -9,6 +9,7 @@ from typing import Protocol
 from tenantfuzz.application.declared import declared_queries
 from tenantfuzz.application.sending import NOTHING, Instead, Sent
 from tenantfuzz.application.specs import ROLES, bad_spec, read_spec
+from tenantfuzz.errors import ToolError
 from tenantfuzz.policies.model import Model, OwnershipKind
 from tenantfuzz.policies.principals import Principal
 from tenantfuzz.policies.queries import Actor, ApplicationQuery
@@ -185,6 +186,11 @@ def read_application(prepared: Prepared) -> Application:
     if declared:
         with prepared.stage() as stage:
             for query in declared:
+                if query.actor is not Actor.SERVICE and prepared.model.identity.nobodys:
+                    raise ToolError(
+                        f"{query.source}: query '{query.name}': as = \"{query.actor}\" needs a "
+                        "role of its caller, and [identity] names none"
+                    )
                 query, pointed = _specified(stage.wire, query, prepared.catalog)
                 live = _live(stage.wire, query, prepared.catalog, prepared.model, pointed)
                 if isinstance(live, str):

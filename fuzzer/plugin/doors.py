@@ -65,6 +65,8 @@ def relation_doors(place: Place) -> Iterator[Door]:
 
 def function_doors(place: Place) -> Iterator[Door]:
     """Every function of the target that anybody but its owner may call."""
+    if place.prepared.model.identity.nobodys:
+        return
     names = {str(f.name) for f in place.ledger.functions if f.executable_by}
     for name in sorted(names):
         yield Door(Sort.LISTED, "call", name)

@@ -155,6 +155,10 @@ class IdentitySearch:
         text = "as which role does the application act?"
         if not candidates:
             text += " no role has privileges on the tables: the owner, or one made elsewhere"
+            if not any(r.row_security for r in self.around.tables.values()):
+                text += (
+                    "; none if only application code does: name it as [[queries]] or [[adapters]]"
+                )
             owners = {r.owner for r in self.around.tables.values()}
             superusers = {n for n, r in self.around.catalog.roles.items() if r.superuser}
             candidates = tuple(sorted(owners - superusers))

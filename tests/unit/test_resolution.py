@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -510,6 +511,19 @@ class TestIdentity:
         (problem,) = problems("", identity="")
         assert problem.startswith("identity: missing key 'role'")
         resolve("", identity="[identity]\nstatements = ['SET ROLE app']\n")
+
+    @pytest.mark.parametrize(
+        ("code", "secured", "needed"),
+        [("", False, False), ("", True, True), ('as = "both"', False, True)],
+    )
+    def test_code_for_all_needs_none(self, code: str, secured: bool, needed: bool) -> None:
+        code = f'[[queries]]\nname = "list"\nsql = "SELECT 1"\n{code}\n'
+        more = replace(table("drafts", "id! org_id"), row_security=secured)
+        if needed:
+            (problem,) = problems(code, more, identity="")
+            assert problem.startswith("identity: missing key 'role'")
+        else:
+            assert resolve(code, more, identity="").identity.nobodys
 
     def test_a_role_per_tenant_is_not_looked_up(self) -> None:
         identity = '[identity]\nrole = "tenant_{tenant.id}"\n'
