@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from tenantfuzz.events import Warning
 from tenantfuzz.identity import bypasses_row_security
+from tenantfuzz.policies.inferring.identity import activity
 from tenantfuzz.policies.model import OwnershipKind
 from tenantfuzz.preparation import Prepared
 
@@ -19,6 +20,29 @@ def _tells_nobody_apart(prepared: Prepared) -> bool:
         if prepared.model.owner_of(n).kind is not OwnershipKind.UNCLASSIFIED
     )
     return not (told or template or secured)
+
+
+def _ended_memberships(prepared: Prepared) -> Iterator[Warning]:
+    """Says where memberships may end and the model takes all of them to be in force."""
+    memberships = prepared.model.memberships
+    if memberships is None or memberships.active is not None:
+        return
+    relation = prepared.catalog.relations[memberships.relation]
+    for column in relation.columns:
+        seems = f"{relation.name}.{column.name} seems to say that a membership ended"
+        if column.name in (memberships.user, memberships.tenant):
+            continue
+        if any(seems in line for line in prepared.warnings):
+            continue  # asked already
+        candidates = activity(column)
+        if candidates:
+            shown = " or ".join(f'active = "{c}"' for c in (*candidates, "true"))
+            yield Warning(
+                "",
+                f"{column.name} seems to say that a membership ended, and all are taken to be in "
+                f"force: say which are, in [identity.memberships]: {shown}",
+                str(relation.name),
+            )
 
 
 def notes_on(prepared: Prepared) -> Iterator[Warning]:
@@ -38,6 +62,7 @@ def notes_on(prepared: Prepared) -> Iterator[Warning]:
             "the session who asks. What isolates them is code: test that, by [[queries]] or "
             "[[adapters]]",
         )
+    yield from _ended_memberships(prepared)
     names = {r for r in (identity.role, identity.anonymous) if isinstance(r, str)}
     if not names and identity.login:
         names = {identity.login}

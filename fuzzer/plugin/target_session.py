@@ -391,7 +391,9 @@ class TargetSession:
         if self._prepared is None:
             return self._warnings
         found = list(self._prepared.warnings)
-        found += [f"{n.code} {n.message}" for n in notes_on(self._prepared)]
+        for note in notes_on(self._prepared):
+            where = f"{note.relation}:" if note.relation else ""
+            found.append(" ".join(filter(None, (note.code, where, note.message))))
         if self._sweep is not None:
             unpopulated = self._sweep.plan.unpopulated.items()
             found += [f"TF901 {name}: no rows can be made: {why}" for name, why in unpopulated]

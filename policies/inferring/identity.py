@@ -266,7 +266,7 @@ def active_predicate(
         sql = " AND ".join(sorted(parts))
         return sql, f"policies ask {sql} of rows of {joining.relation}", ()
     for column in relation.columns:
-        candidates = [] if column.name in (joining.user, joining.tenant) else _activity(column)
+        candidates = [] if column.name in (joining.user, joining.tenant) else activity(column)
         if candidates:
             text = (
                 f"{joining.relation}.{column.name} seems to say that a membership ended, "
@@ -283,7 +283,7 @@ def _tells_activity(condition: Condition, joining: Joining) -> bool:
     )
 
 
-def _activity(column: Column) -> list[str]:
+def activity(column: Column) -> list[str]:
     """Predicates that a column's name suggests for memberships in force."""
     said = set(words(column.name))
     name = readable_identifier(column.name)
