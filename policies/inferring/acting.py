@@ -109,11 +109,16 @@ class IdentitySearch:
         )
 
     def _gateway(self) -> None:
-        """The login that switches to the roles of tenants, where only one can be meant."""
+        """The login that switches to the roles of tenants, where only one can be meant: one that
+        switches to roles that have nothing to do here is another application's."""
+        acting = {a.role for a in self._cast.acting}
         logins = [
             role.name
             for role in self.around.catalog.roles.values()
-            if role.login and not role.inherit and not role.superuser
+            if role.login
+            and not role.inherit
+            and not role.superuser
+            and (not role.member_of or role.member_of & acting)
         ]
         if len(logins) == 1 and not any(g.path == ("identity", "login") for g in self.guesses):
             self._guess(("identity", "login"), logins[0], "it inherits nothing, so it switches")

@@ -378,3 +378,22 @@ def test_a_column_that_names_another_side_is_no_owner(server: Server) -> None:
     column = loaded.inference.guess("tenancy", "column")
     assert column is not None
     assert column.value == "organization_id"
+
+
+@pytest.mark.parametrize(("granted", "login"), [("a9_other", None), ("a9_north", "a9_gate")])
+def test_a_login_that_switches_to_roles_of_another_application_is_none_of_its_own(
+    granted: str, login: str | None
+) -> None:
+    schema = f"""
+    CREATE ROLE a9_north; CREATE ROLE a9_south; CREATE ROLE a9_other;
+    CREATE ROLE a9_gate LOGIN NOINHERIT; GRANT {granted} TO a9_gate;
+    CREATE TABLE readings (id int PRIMARY KEY, tenant name NOT NULL DEFAULT current_user);
+    CREATE TABLE alarms (id int PRIMARY KEY, tenant name NOT NULL DEFAULT current_user);
+    ALTER TABLE readings ENABLE ROW LEVEL SECURITY; ALTER TABLE alarms ENABLE ROW LEVEL SECURITY;
+    CREATE POLICY p ON readings USING (tenant = current_user);
+    CREATE POLICY p ON alarms USING (tenant = current_user);
+    GRANT SELECT, INSERT ON readings, alarms TO a9_north, a9_south;
+    """
+    with start_embedded() as alone:
+        guess = Loaded(alone, schema, None).inference.guess("identity", "login")
+    assert (guess.value if guess is not None else None) == login
