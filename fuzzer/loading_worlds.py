@@ -9,10 +9,8 @@ from tenantfuzz.policies.quoting import column_list, literal, qualified, readabl
 from tenantfuzz.policies.structure import Catalog, RelationName
 from tenantfuzz.policies.world import Fixup, Row, World
 from tenantfuzz.results import Failure
+from tenantfuzz.untriggered import ORIGIN, REPLICA
 from tenantfuzz.wire import Wire
-
-REPLICA = "SET LOCAL session_replication_role = replica"
-ORIGIN = "SET LOCAL session_replication_role = origin"
 
 
 @dataclass(frozen=True, slots=True)

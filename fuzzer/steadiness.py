@@ -12,6 +12,7 @@ from tenantfuzz.policies.quoting import identifier, qualified
 from tenantfuzz.results import Outcome, same_answer
 from tenantfuzz.scripts import is_script, statements_of
 from tenantfuzz.stage import Stage
+from tenantfuzz.untriggered import untriggered
 
 PLANNERS: tuple[tuple[str, ...], ...] = (
     ("enable_seqscan = off",),
@@ -25,8 +26,6 @@ PLANNERS: tuple[tuple[str, ...], ...] = (
 """Settings under which the server runs the same in other ways."""
 
 _SET = "SET LOCAL "
-_REPLICA = "SET LOCAL session_replication_role = replica"
-_ORIGIN = "SET LOCAL session_replication_role = origin"
 
 
 @contextmanager
@@ -69,7 +68,7 @@ def _answers(stage: Stage, principal: Principal, sql: str) -> list[Outcome]:
     for settings in PLANNERS:
         with planned(stage, settings):
             answers.append(stage.read(principal, [sql], prepare=False)[0])
-    with stage.altered([_REPLICA, *turned(stage), _ORIGIN]) as done:
+    with stage.altered(untriggered(turned(stage, "ctid DESC"))) as done:
         if done:
             answers.append(stage.read(principal, [sql], prepare=False)[0])
     return answers
@@ -114,8 +113,9 @@ def _parts(sql: str) -> tuple[tuple[str, ...], str | None]:
     return tuple(s.removeprefix(_SET) for s in settings), last
 
 
-def turned(stage: Stage) -> Iterator[str]:
-    """Statements that store the rows of each table anew, last first."""
+def turned(stage: Stage, order: str) -> Iterator[str]:
+    """Statements that store the rows of each table anew, in an order that is an expression over
+    its row ``t``."""
     for name in stage.judged():
         relation = stage.catalog.relations[name]
         column = next(
@@ -126,7 +126,7 @@ def turned(stage: Stage) -> Iterator[str]:
         table, quoted = qualified(name), identifier(column)
         yield (
             "DO $turn$ DECLARE r record; BEGIN "
-            f"FOR r IN SELECT ctid FROM ONLY {table} ORDER BY ctid DESC LOOP "
+            f"FOR r IN SELECT ctid FROM ONLY {table} AS t ORDER BY {order} LOOP "
             f"UPDATE ONLY {table} SET {quoted} = {quoted} WHERE ctid = r.ctid; "
             "END LOOP; END $turn$"
         )

@@ -8,6 +8,7 @@ from tenantfuzz.errors import ToolError
 from tenantfuzz.policies.quoting import column_list, identifier, literal, qualified
 from tenantfuzz.policies.structure import RelationName
 from tenantfuzz.sequences import ROOM
+from tenantfuzz.untriggered import REPLICA
 from tenantfuzz.wire import Wire
 
 Digest = tuple[bytes | None, ...]
@@ -34,7 +35,6 @@ LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid
 """
 # Triggers that act whatever the replication role is: what they do must be looked at.
 _RESTLESS = "SELECT count(*) FROM pg_trigger WHERE tgenabled = 'A'"
-_REPLICA = "SET LOCAL session_replication_role = replica"
 _VACUUM_AFTER = 300  # times that something was put back
 _TURNS = 3
 
@@ -198,7 +198,7 @@ class Contents:
         if not statements:
             return
         self.stale = True
-        outcomes = self.wire.groups([["BEGIN", _REPLICA, *statements, "COMMIT"]], prepare=True)
+        outcomes = self.wire.groups([["BEGIN", REPLICA, *statements, "COMMIT"]], prepare=True)
         failure = next((o.failure for o in outcomes if o.failure is not None), None)
         if failure is not None:
             self.wire.attempt("ROLLBACK")

@@ -1,19 +1,18 @@
 """Answers of application queries: what one run gave and left behind, and when two are the same."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from tenantfuzz.oracles.containment import changes_between
 from tenantfuzz.policies.principals import Principal
-from tenantfuzz.policies.quoting import qualified
 from tenantfuzz.policies.structure import Operation, RelationName
 from tenantfuzz.results import Outcome, RawRow, same_answer
 from tenantfuzz.stage import Stage
+from tenantfuzz.steadiness import turned
+from tenantfuzz.untriggered import untriggered
 
-_REPLICA = "SET LOCAL session_replication_role = replica"
-_ORIGIN = "SET LOCAL session_replication_role = origin"
 _PLANNERS = (
     ("enable_hashjoin", "enable_hashagg", "enable_seqscan"),
     ("enable_mergejoin", "enable_nestloop", "enable_indexscan", "enable_bitmapscan"),
@@ -157,25 +156,7 @@ def steady(
             if tried and not again():
                 return False
     for order in _ORDERS if ordered else _ORDERS[:1]:
-        with world_with(stage, [_REPLICA, *_turned(stage, order), _ORIGIN]) as turned:
-            if turned and not again():
+        with world_with(stage, untriggered(turned(stage, order))) as done:
+            if done and not again():
                 return False
     return True
-
-
-def _turned(stage: Stage, order: str) -> Iterator[str]:
-    """Stores the rows of each table anew, in another order."""
-    for name in stage.judged():
-        relation = stage.catalog.relations[name]
-        column = next(
-            (c.name for c in relation.columns if not c.generated and c.identity != "always"), None
-        )
-        if column is None or relation.partition_key:
-            continue
-        quoted = '"' + column.replace('"', '""') + '"'
-        yield (
-            "DO $turn$ DECLARE r record; BEGIN "
-            f"FOR r IN SELECT ctid FROM ONLY {qualified(name)} AS t ORDER BY {order} LOOP "
-            f"UPDATE ONLY {qualified(name)} SET {quoted} = {quoted} WHERE ctid = r.ctid; "
-            "END LOOP; END $turn$"
-        )

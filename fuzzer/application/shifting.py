@@ -10,9 +10,8 @@ from tenantfuzz.policies.predictions import Key
 from tenantfuzz.policies.quoting import identifier, literal, qualified
 from tenantfuzz.policies.structure import Catalog, Column, Relation, RelationName, TypeCategory
 from tenantfuzz.strategies.values import TEXT_BASES
+from tenantfuzz.untriggered import untriggered
 
-_REPLICA = "SET LOCAL session_replication_role = replica"
-_ORIGIN = "SET LOCAL session_replication_role = origin"
 _NUMBERS = frozenset({"int4", "int8", "numeric", "float4", "float8"})
 _STEP = 100_000
 # Digits come first and the last letters last in every collation.
@@ -41,7 +40,7 @@ class Shift:
                 continue
             where = rows_by_key(self.catalog, name, keys)
             updates.append(f"UPDATE {qualified(name)} SET {changes} WHERE {where}")
-        return [_REPLICA, *updates, _ORIGIN]
+        return untriggered(updates)
 
     def _free(self, relation: Relation) -> Iterator[Column]:
         bound: set[str | None] = {c for check in relation.checks for c in check.columns}

@@ -19,14 +19,13 @@ from tenantfuzz.policies.query_parts import QueryAnalysis
 from tenantfuzz.policies.quoting import qualified
 from tenantfuzz.policies.structure import Catalog, RelationKind, RelationName
 from tenantfuzz.results import Outcome
+from tenantfuzz.untriggered import untriggered
 
 _OWNERLESS = frozenset({OwnershipKind.SHARED, OwnershipKind.PRIVATE, OwnershipKind.UNCLASSIFIED})
 _TABLES = (RelationKind.TABLE, RelationKind.PARTITIONED)
 _OF_CALLER = 12  # answers to one caller that are had once more
 _OF_QUERY = 120
 _OF_CODE = 4, 24  # the same of code
-_REPLICA = "SET LOCAL session_replication_role = replica"
-_ORIGIN = "SET LOCAL session_replication_role = origin"
 
 Answered = tuple[Case, Outcome]
 
@@ -94,7 +93,7 @@ class Samples:
 
 def without(relation: RelationName) -> Sequence[str]:
     """The statements that empty a relation, with no trigger or foreign key acting on it."""
-    return [_REPLICA, f"DELETE FROM {qualified(relation)}", _ORIGIN]
+    return untriggered([f"DELETE FROM {qualified(relation)}"])
 
 
 @contextmanager

@@ -15,11 +15,10 @@ from tenantfuzz.policies.principals import CONTEXT_FREE, HostileKind, Principal
 from tenantfuzz.policies.quoting import identifier, literal, qualified
 from tenantfuzz.policies.structure import Catalog, Column, Relation, RelationName, TypeCategory
 from tenantfuzz.strategies.reads import key_condition
+from tenantfuzz.untriggered import untriggered
 
 _KEPT = frozenset({OwnershipKind.SHARED, OwnershipKind.PRIVATE, OwnershipKind.UNCLASSIFIED})
 _TEXTS = frozenset({"text", "varchar", "citext"})
-_REPLICA = "SET LOCAL session_replication_role = replica"
-_ORIGIN = "SET LOCAL session_replication_role = origin"
 
 
 def may_be_cut(principal: Principal) -> bool:
@@ -86,7 +85,7 @@ class Cut:
             f"DELETE FROM {qualified(relation)} WHERE {self._named(relation, keys)}"
             for relation, keys in hidden.items()
         ]
-        return [_REPLICA, *deletes, _ORIGIN]
+        return untriggered(deletes)
 
     def _named(self, relation: RelationName, keys: set[Key]) -> str:
         condition = key_condition(self.catalog.relations[relation], sorted(keys))
@@ -111,7 +110,7 @@ class Perturb:
                     f"UPDATE {qualified(relation)} SET {', '.join(changes)} "
                     f"WHERE {rows_by_key(self.catalog, relation, keys)}"
                 )
-        return [_REPLICA, *updates, _ORIGIN]
+        return untriggered(updates)
 
     def _free(self, name: RelationName) -> list[Column]:
         relation = self.catalog.relations[name]
