@@ -260,6 +260,8 @@ class QueryRound:
         answer also as a process has it that just started."""
         weights = self.experience.weights
         for relation, answered in self._samples.open(weights):
+            upserts = [a for a in answered if weights.is_upserted(a[0].query.name, relation)]
+            grown = [self._growth(case, relation) for case, _ in upserts]
             with world_with(self.stage, without(relation)) as done:
                 for case, outcome in answered if done else ():
                     if relation in weights.pending(case.query.name):
@@ -269,11 +271,23 @@ class QueryRound:
                         with anew(case) as started:
                             if started is not case:
                                 self._compare(relation, started, outcome)
+                for (case, _), before in zip(upserts if done else (), grown, strict=False):
+                    pending = relation in weights.pending(case.query.name)
+                    if pending and self._growth(case, relation) != before:
+                        weights.weighs(case.query.name, relation)
 
     def _compare(self, relation: RelationName, case: Case, outcome: Outcome) -> None:
         again = self._again(case)
         if not _alike(case, outcome, again) or outcome.affected != again.affected:
             self.experience.weights.weighs(case.query.name, relation)
+
+    def _growth(self, case: Case, relation: RelationName) -> int:
+        """How many rows more there are afterwards: an upsert that met a row makes none."""
+        count = f"SELECT count(*) FROM {qualified(relation)}"
+        with undone(self.stage):
+            before = self.stage.wire.query(count)[0][0]
+            case.perform()
+            return int(self.stage.wire.query(count)[0][0] or 0) - int(before or 0)
 
     def _again(self, case: Case) -> Outcome:
         if case.query.function is not None:

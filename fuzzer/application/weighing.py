@@ -36,6 +36,7 @@ class Weights:
 
     named: dict[str, set[RelationName]] = field(default_factory=dict)
     weighed: dict[str, set[RelationName]] = field(default_factory=dict)
+    _upserted: set[tuple[str, RelationName]] = field(default_factory=set)
     _heard: dict[str, frozenset[RelationName]] = field(default_factory=dict)  # by statement
 
     def meet(self, query: LiveQuery, catalog: Catalog, model: Model) -> None:
@@ -46,15 +47,26 @@ class Weights:
         if query.function is None:
             if not named and query.analysis is not None:
                 named |= _read_by(query.analysis, catalog, model)
+                self._note_upserts(query.name, query.analysis)
             return
         for sent in query.function.sent():
             if sent.is_query:
                 if sent.sql not in self._heard:
                     analysis = analyse(sent.text, catalog)
+                    self._note_upserts(query.name, analysis)
                     self._heard[sent.sql] = (
                         _read_by(analysis, catalog, model) if analysis else frozenset()
                     )
                 named |= self._heard[sent.sql]
+
+    def _note_upserts(self, name: str, analysis: QueryAnalysis | None) -> None:
+        if analysis is not None and analysis.upserts:
+            self._upserted |= {(name, r.relation) for r in analysis.references if r.target}
+
+    def is_upserted(self, name: str, relation: RelationName) -> bool:
+        """Whether a query changes the row that its INSERT meets there: then its answer is the same
+        whether one is there or not."""
+        return (name, relation) in self._upserted
 
     def pending(self, name: str) -> set[RelationName]:
         """What a query names and what was not seen to weigh yet."""

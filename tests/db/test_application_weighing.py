@@ -13,7 +13,7 @@ DO $$ BEGIN CREATE ROLE weighing_app NOLOGIN; EXCEPTION WHEN duplicate_object TH
 CREATE TABLE orgs (id text PRIMARY KEY, name text NOT NULL);
 CREATE TABLE issues (
   id uuid PRIMARY KEY, org_id text NOT NULL REFERENCES orgs, title text NOT NULL,
-  opened timestamptz NOT NULL
+  opened timestamptz NOT NULL, UNIQUE (org_id, title)
 );
 CREATE TABLE comments (
   id uuid PRIMARY KEY, issue_id uuid NOT NULL REFERENCES issues, body text NOT NULL,
@@ -45,7 +45,7 @@ ABSENT = "SELECT i.title FROM issues i WHERE i.org_id = :tenant AND NOT EXISTS" 
     " (SELECT FROM comments c WHERE c.issue_id = i.id AND {})"
 )
 CLOSED = (
-    "UPDATE issues SET title = 'closed' WHERE org_id = :tenant AND id NOT IN"
+    "UPDATE issues SET opened = '2024-01-01' WHERE org_id = :tenant AND id NOT IN"
     " (SELECT issue_id FROM comments c WHERE {})"
 )
 NEVER = "length(c.body) = 3127"
@@ -85,6 +85,18 @@ def test_a_part_that_held_for_some_rows_was_tested(query: str, tmp_path: Path) -
 @pytest.mark.parametrize(("words", "named"), [(NEVER, {"code"}), (SOMETIMES, set())])
 def test_what_code_names_must_weigh_too(words: str, named: set[str], tmp_path: Path) -> None:
     assert set(reasons(tmp_path, JOINED.format(SOMETIMES), CODE.format(words))) == named
+
+
+@pytest.mark.parametrize(
+    ("title", "named"), [(":title", set()), ("gen_random_uuid()::text", {"asked"})]
+)
+def test_an_upsert_must_meet_a_row(title: str, named: set[str], tmp_path: Path) -> None:
+    query = (
+        "INSERT INTO issues (id, org_id, title, opened)"
+        f" VALUES (gen_random_uuid(), :tenant, {title}, '2024-01-01')"
+        " ON CONFLICT (org_id, title) DO UPDATE SET opened = excluded.opened"
+    )
+    assert set(reasons(tmp_path, query)) == named
 
 
 def test_what_is_only_written_to_need_not_weigh(tmp_path: Path) -> None:
