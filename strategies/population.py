@@ -18,6 +18,7 @@ from tenantfuzz.strategies.plan import POPULATED_KINDS, Link, Plan, Unpopulated
 from tenantfuzz.strategies.pointers import roving_columns, tenant_pointers
 from tenantfuzz.strategies.populating import Decision, Populator, Shape
 from tenantfuzz.strategies.soft_links import with_soft_links
+from tenantfuzz.strategies.text import HIDDEN_TIMES, snake
 
 __all__ = ["Plan", "Unpopulated", "plan_population"]
 
@@ -267,7 +268,10 @@ def _values_of(relation: Relation, name: str, dictionary: Dictionary) -> tuple[s
     elif column.type.base == "bool":
         values += ["false", "true"]
     elif column.type.base in ("timestamptz", "timestamp", "date") and nullable(relation, name):
-        # Rows that are deleted, revoked, expired: NULL is the ordinary value.
+        # Rows that are deleted, revoked, expired: NULL is the ordinary value. Of other times (when
+        # something was sent, paid, published) NULL is the one that decides.
+        if (relation.name, name) in dictionary.nulls and not HIDDEN_TIMES.search(snake(name)):
+            values.insert(0, None)
         values.append(_PAST.get(column.type.base, "2024-01-20 12:00:00+00"))
     elif (relation.name, name) in dictionary.nulls and nullable(relation, name):
         values.insert(0, None)
