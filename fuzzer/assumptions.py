@@ -54,7 +54,7 @@ def assume(
     """
     inference = infer_target(target, catalog, facts, platform)
     open_questions = [*(q for q in inference.questions if q.essential), *_unsure(inference)]
-    if is_up_to_code(target.configuration, catalog):
+    if is_up_to_code(target.configuration, catalog) and not _others_reach(catalog):
         open_questions = [q for q in open_questions if q.path[:2] not in _SESSIONS]
     if open_questions:
         raise ToolError(
@@ -77,6 +77,16 @@ def assume(
         replace(target, configuration=configuration, data=data),
         _with_partitions(inference.doubts, catalog),
         (*_lines(sure), *(f"not known: {q.text}" for q in inference.questions if _told(q))),
+    )
+
+
+def _others_reach(catalog: Catalog) -> bool:
+    """Whether roles besides owners and superusers may do anything to any relation."""
+    owners = {r.owner for r in catalog.relations.values()}
+    return any(
+        role not in owners and not catalog.roles[role].superuser
+        for (role, _), grant in catalog.grants.items()
+        if grant.privileges or any(grant.columns.values())
     )
 
 

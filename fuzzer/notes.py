@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from tenantfuzz.events import Warning
 from tenantfuzz.identity import bypasses_row_security
+from tenantfuzz.policies.inferring.drafting import toml_value
 from tenantfuzz.policies.inferring.identity import activity
 from tenantfuzz.policies.model import OwnershipKind
 from tenantfuzz.preparation import Prepared
@@ -36,7 +37,7 @@ def _ended_memberships(prepared: Prepared) -> Iterator[Warning]:
             continue  # asked already
         candidates = activity(column)
         if candidates:
-            shown = " or ".join(f'active = "{c}"' for c in (*candidates, "true"))
+            shown = " or ".join(f"active = {toml_value(c)}" for c in (*candidates, "true"))
             yield Warning(
                 "",
                 f"{column.name} seems to say that a membership ended, and all are taken to be in "

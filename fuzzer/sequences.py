@@ -8,8 +8,10 @@ ROOM: Final = 1000
 
 _MOVING: Final = f"""
 setval(seqrelid, LEAST({ROOM}, seqmax / 2)) FROM pg_sequence
-WHERE seqincrement > 0 AND has_sequence_privilege(seqrelid, 'UPDATE')
-AND coalesce(pg_sequence_last_value(seqrelid), 0) < {ROOM} AND seqmin <= LEAST({ROOM}, seqmax / 2)
+WHERE seqincrement > 0 AND seqmin <= LEAST({ROOM}, seqmax / 2)
+AND CASE WHEN has_sequence_privilege(seqrelid, 'UPDATE')
+AND has_sequence_privilege(seqrelid, 'USAGE, SELECT')
+THEN coalesce(pg_sequence_last_value(seqrelid), seqstart - 1) < LEAST({ROOM}, seqmax / 2) END
 """.strip()
 MOVED_ON: Final = f"SELECT {_MOVING}"
 """Moves on the sequences of a database that have not come as far, as far as they may go."""

@@ -246,15 +246,13 @@ class _Resolution:
                 lookup.role(value, f"identity.{name}")
         kinds = self.configuration.principals.values()
         acts = role or login or section.statements or section.role is not None
-        nobodys = not acts and not any(kind.role or kind.login for kind in kinds)
-        if nobodys and not is_up_to_code(self.configuration, self.catalog):
+        with_roles = [bool(kind.role or kind.login) for kind in kinds]
+        needed = not acts and not (with_roles and all(with_roles))
+        nobodys = needed and not anonymous and not any(with_roles)
+        nobodys = nobodys and is_up_to_code(self.configuration, self.catalog)
+        if needed and not nobodys:
             lookup.problem(
                 "identity", "missing key 'role': the database role that principals act as"
-            )
-        elif not acts and not nobodys and not all(kind.role or kind.login for kind in kinds):
-            lookup.problem(
-                "identity",
-                "missing key 'role': the database role of the kinds of principals that have none",
             )
         settings = {**preset.settings, **_settings(section.settings)}
         templates = [v.sql if isinstance(v, SqlTemplate) else v for v in settings.values()]

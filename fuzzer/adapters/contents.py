@@ -174,7 +174,8 @@ class Contents:
                 greatest = f"(SELECT max({identifier(column)})::bigint FROM {qualified(owner)})"
             settings.append(
                 f"SELECT setval(s.seqrelid, w.number) FROM {sequence} AS q, pg_sequence AS s, "
-                f"LATERAL (SELECT LEAST(GREATEST({greatest}, {ROOM}), s.seqmax) AS number) AS w "
+                f"LATERAL (SELECT LEAST(GREATEST({greatest}, s.seqstart - 1, "
+                f"LEAST({ROOM}, s.seqmax / 2)), s.seqmax) AS number) AS w "
                 f"WHERE s.seqrelid = {literal(sequence)}::regclass "
                 "AND (q.last_value <> w.number OR NOT q.is_called)"
             )

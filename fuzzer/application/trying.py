@@ -17,7 +17,17 @@ from tenantfuzz.application.keeping import (
     with_unknown_first,
 )
 from tenantfuzz.application.queries import SCHEMA, Application, LiveQuery
-from tenantfuzz.application.weighing import Samples, Weights, anew, why_unweighed, without
+from tenantfuzz.application.weighing import (
+    Samples,
+    Seen,
+    Weights,
+    anew,
+    of_code,
+    seen,
+    tells_apart,
+    why_unweighed,
+    without,
+)
 from tenantfuzz.counterexample import CODE, Step, Witness
 from tenantfuzz.errors import ToolError
 from tenantfuzz.findings import Finding
@@ -38,7 +48,6 @@ from tenantfuzz.strategies.arguments import Arguments, Field, argument_lists
 _LISTENED = 4  # calls whose statements are looked at
 _MOST_JUDGED = 6  # calls of one query by one kind in one round that end before the judge
 _TIRED = 1  # of those, once the query has been caught
-_ANEW = 3  # answers of code that are had once more from a process that just started
 _NO_VERDICT = frozenset({"57014", "25P02", "26000"})
 _DENIED = "42501"
 _LESS = 3  # the part of all calls that those make who have no tenant, and so no rows of their own
@@ -260,43 +269,25 @@ class QueryRound:
         answer also as a process has it that just started."""
         weights = self.experience.weights
         for relation, answered in self._samples.open(weights):
-            upserts = [a for a in answered if weights.is_upserted(a[0].query.name, relation)]
-            grown = [self._growth(case, relation) for case, _ in upserts]
+            # Twice in the same world: what differs by itself (times, made-up keys) says nothing.
+            here = [(case, self._seen(case), self._seen(case)) for case, _ in answered]
             with world_with(self.stage, without(relation)) as done:
-                for case, outcome in answered if done else ():
-                    if relation in weights.pending(case.query.name):
-                        self._compare(relation, case, outcome)
-                for case, outcome in answered[:_ANEW] if done else ():
+                for case, one, other in here if done else ():
+                    pending = relation in weights.pending(case.query.name)
+                    if pending and tells_apart(case, one, other, self._seen(case)):
+                        weights.weighs(case.query.name, relation)
+                for case, one, other in of_code(here) if done else ():
                     if relation in weights.pending(case.query.name):
                         with anew(case) as started:
-                            if started is not case:
-                                self._compare(relation, started, outcome)
-                for (case, _), before in zip(upserts if done else (), grown, strict=False):
-                    pending = relation in weights.pending(case.query.name)
-                    if pending and self._growth(case, relation) != before:
-                        weights.weighs(case.query.name, relation)
+                            if tells_apart(case, one, other, self._seen(started)):
+                                weights.weighs(case.query.name, relation)
 
-    def _compare(self, relation: RelationName, case: Case, outcome: Outcome) -> None:
-        again = self._again(case)
-        if not _alike(case, outcome, again) or outcome.affected != again.affected:
-            self.experience.weights.weighs(case.query.name, relation)
-
-    def _growth(self, case: Case, relation: RelationName) -> int:
-        """How many rows more there are afterwards: an upsert that met a row makes none."""
-        count = f"SELECT count(*) FROM {qualified(relation)}"
-        with undone(self.stage):
-            before = self.stage.wire.query(count)[0][0]
-            case.perform()
-            return int(self.stage.wire.query(count)[0][0] or 0) - int(before or 0)
-
-    def _again(self, case: Case) -> Outcome:
-        if case.query.function is not None:
-            return self._called(case)
-        if case.query.writes:
-            self.counters.writes += 1
-            return self.stage.write(case.actor, [case.sql])[0]
+    def _seen(self, case: Case) -> Seen:
         self.counters.reads += 1
-        return self.stage.read(case.actor, [case.sql], prepare=False)[0]
+        try:
+            return seen(self.stage, case.perform)
+        except ToolError as error:
+            raise _first_cause(error) from None
 
     def _differing(self, members: Sequence[tuple[Case, Outcome]]) -> list[Case]:
         found: list[Case] = []

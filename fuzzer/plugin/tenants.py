@@ -111,6 +111,7 @@ class Tenants:
         The identity holds for the session: login, role and settings. Statements that the
         configuration runs after them have been run in the transaction that is open.
         """
+        self._need_sessions("connect()")
         principal = (
             who if isinstance(who, Principal) else self.principal(who, tenant=tenant, user=user)
         )
@@ -145,6 +146,8 @@ class Tenants:
         __tracebackhide__ = True
         if as_ not in ("principal", "service"):
             raise ValueError(f'as_ is "principal" or "service", not {as_!r}')
+        if as_ == "principal":
+            self._need_sessions('as_="service"')
         of_sessions = _OF_SESSIONS if as_ == "service" else frozenset()
         chosen = [
             p
@@ -156,6 +159,13 @@ class Tenants:
         Isolation(self._grounds.prepared, self.world, self._template).check(
             function, chosen, service=as_ == "service"
         )
+
+    def _need_sessions(self, instead: str) -> None:
+        if self._grounds.prepared.model.identity.nobodys:
+            raise ToolError(
+                "principals have no session of their own: [identity] names no role",
+                hint=f"use {instead}, or name the role that they act as",
+            )
 
     def worlds(self) -> "SearchStrategy[World]":
         """Worlds of this target for ``@given``; ``standing`` commits one."""

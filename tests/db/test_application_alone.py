@@ -33,6 +33,11 @@ INSERT INTO issues (org_id, title) VALUES (:tenant, :title) RETURNING id;
 SELECT c.id, c.body FROM comments c JOIN issues i ON i.id = c.issue_id
 WHERE c.issue_id = :issue {};
 """
+GRANTED = """
+DO $$ BEGIN CREATE ROLE alone_one LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+DO $$ BEGIN CREATE ROLE alone_two LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO {};
+"""
 CONFIGURATION = """
 [target]
 schema = ["schema.sql"]
@@ -69,6 +74,41 @@ def test_it_is_clean_once_it_is_mended(tmp_path: Path) -> None:
     assert finished.status == "clean"
     coverage = finished.coverage
     assert (coverage.cells, coverage.covered, coverage.closed) == (3, 3, 0)
+
+
+@pytest.mark.parametrize("role", ["alone_one", "alone_one, alone_two"])
+def test_whoever_has_privileges_is_not_left_out(role: str, tmp_path: Path) -> None:
+    folder = target(tmp_path, QUERIES.format("AND i.org_id = :tenant"))
+    (folder / "schema.sql").write_text(SCHEMA + GRANTED.format(role), encoding="utf-8")
+    with pytest.raises(ToolError, match="the schema alone does not say"):
+        run(folder)
+
+
+def test_an_anonymous_role_is_somebody(tmp_path: Path) -> None:
+    folder = target(tmp_path, QUERIES.format("AND i.org_id = :tenant"))
+    (folder / "schema.sql").write_text(SCHEMA + GRANTED.format("alone_one"), encoding="utf-8")
+    text = CONFIGURATION + '[tenancy]\ntenants = "orgs"\ncolumn = "org_id"\n'
+    text += '[identity]\nanonymous = "alone_one"\n'
+    (folder / "tenantfuzz.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(ToolError, match="missing key 'role'"):
+        run(folder)
+
+
+def test_keys_count_on_where_the_schema_has_them_begin(tmp_path: Path) -> None:
+    folder = target(tmp_path, QUERIES.format("AND i.org_id = :tenant"))
+    tickets = """
+    CREATE SEQUENCE numbers START 10000;
+    CREATE SEQUENCE few MAXVALUE 99;
+    CREATE TABLE tickets (
+      id int PRIMARY KEY DEFAULT nextval('few'), org_id int NOT NULL REFERENCES orgs,
+      number int NOT NULL UNIQUE DEFAULT nextval('numbers') CHECK (number >= 10000)
+    );
+    """
+    (folder / "schema.sql").write_text(SCHEMA + tickets, encoding="utf-8")
+    ticket = "-- name: ticket\nINSERT INTO tickets (org_id) VALUES (:tenant) RETURNING number;\n"
+    (folder / "queries.sql").write_text(ticket, encoding="utf-8")
+    finished = run(folder)
+    assert (finished.status, finished.coverage.untested) == ("clean", ())
 
 
 def test_a_query_of_its_callers_own_needs_a_role(tmp_path: Path) -> None:

@@ -193,6 +193,38 @@ def test_the_example_of_the_readme(run_pytest: Run, make_target: Make) -> None:
     assert len(done.outcomes()) == 3
 
 
+ALONE = """
+import pytest
+from tenantfuzz.errors import ToolError
+
+def test_sessions(tenants):
+    with pytest.raises(ToolError, match="principals have no session of their own"):
+        with tenants.acting_as("member"):
+            pass
+    with pytest.raises(ToolError, match="names no role"):
+        tenants.assert_isolated(lambda connection: connection.execute("SELECT * FROM issues"))
+
+def test_code(tenants):
+    def own(connection, principal):
+        text = "SELECT id FROM issues WHERE org_id = %s"
+        return connection.execute(text, [principal.tenant]).fetchall()
+    tenants.assert_isolated(own, as_="service")
+"""
+
+
+def test_where_code_alone_isolates_there_are_no_sessions(
+    run_pytest: Run, make_target: Make
+) -> None:
+    folder = make_target("ALTER TABLE issues DISABLE ROW LEVEL SECURITY;", test_alone=ALONE)
+    (folder / "tenantfuzz.toml").write_text(
+        '[target]\nschema = ["schema.sql"]\n[tenancy]\ntenants = "orgs"\ncolumn = "org_id"\n'
+        '[[queries]]\nname = "all"\nsql = "SELECT id FROM issues WHERE org_id = :tenant"\n',
+        encoding="utf-8",
+    )
+    done = run_pytest(folder, "tests", "-W", "error")
+    assert done.status == 0, done.output
+
+
 SERVER = """
 import pytest
 
