@@ -87,10 +87,12 @@ class Sweep:
         with self._prepared.stage(self._loader) as stage:
             stage.open(world)
             scene = Round(rig, stage, world, salt=_WORLDS)
-            for principal in one_of_each(ordinary(scene), most=1):
+            chosen = one_of_each(ordinary(scene), most=1)
+            for principal in chosen:
                 yield from scene.read(principal, scene.relations())
                 yield None
             yield from scene.cut()
+            yield from self._play.crowd(stage, scene, chosen)
             stage.close()
 
     def fresh(self, rig: Rig, world: World, principals: Sequence[Principal], number: int) -> Found:

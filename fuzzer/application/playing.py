@@ -119,6 +119,17 @@ class ApplicationPlay:
             yield from self._crossed(stage, scene.world, source)
         yield from self._call(scene.world, principals, source, _CALLED)
 
+    def crowd(
+        self, stage: Stage, scene: Round, principals: Sequence[Principal]
+    ) -> Iterator[Finding]:
+        """Statements and functions, a few calls each, in a world of many rows, where conditions
+        that seldom hold together do."""
+        self._meet(scene)
+        source = random.Random(f"{scene.salt}/{len(scene.world.rows)}")
+        yield from self._round(stage, scene.world, scene.ground, source).play(
+            principals, most=_FUZZED, queries=self._inside
+        )
+
     def _is_outside(self, name: str) -> bool:
         query = self.application.queries.get(name)
         return query is not None and query.outside

@@ -163,6 +163,12 @@ class Sweep:
                 chosen = one_of_each(everybody, most=2 if number == 0 else 1)
                 _exhaust(play.sweep(stage, scene, chosen))
                 stage.close()
+        with self._prepared.stage(self.loader) as stage:
+            stage.open(self._crowd)
+            scene = Round(self._rig, stage, self._crowd, salt=SWEPT_WORLDS)
+            anybody = [p for p in scene.principals if p.freshness is Freshness.ANY]
+            _exhaust(play.crowd(stage, scene, one_of_each(anybody, most=1)))
+            stage.close()
 
     def fuzz(
         self, relation: RelationName, registry: Registry, *, seconds: float, writing: bool
