@@ -268,9 +268,13 @@ class QueryRound:
         """Has answers once more without the rows of one relation; code that may have kept its
         answer also as a process has it that just started."""
         weights = self.experience.weights
-        for relation, answered in self._samples.open(weights):
-            # Twice in the same world: what differs by itself (times, made-up keys) says nothing.
-            here = [(case, self._seen(case), self._seen(case)) for case, _ in answered]
+        known: dict[int, tuple[Case, Seen, Seen]] = {}
+        for relation, cases in self._samples.open(weights):
+            for case in cases:
+                if id(case) not in known:
+                    # Twice: what differs by itself (times, made-up keys) says nothing.
+                    known[id(case)] = (case, self._seen(case), self._seen(case))
+            here = [known[id(case)] for case in cases]
             with world_with(self.stage, without(relation)) as done:
                 for case, one, other in here if done else ():
                     pending = relation in weights.pending(case.query.name)
@@ -349,7 +353,7 @@ class QueryRound:
             self.experience.ran[cell] += 1
             self.experience.answered[cell] += bool(count)
             self.experience.weights.meet(case.query, self.stage.catalog, self.stage.model)
-            self._samples.add(case, outcome, says=bool(count))
+            self._samples.add(case, says=bool(count))
             return
         if case.query.may_refuse:
             return

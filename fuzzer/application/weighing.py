@@ -34,8 +34,6 @@ _ANEW = 3  # of these, how many in a process that just started
 _NO_VERDICT = frozenset({"57014", "25P02", "26000"})
 _CONSTRAINTS = "23"  # the class of errors of constraints: a foreign key misses what was taken away
 
-Answered = tuple[Case, Outcome]
-
 
 @dataclass(slots=True)
 class Weights:
@@ -74,27 +72,27 @@ class Weights:
 
 @dataclass(slots=True)
 class Samples:
-    """Some of the answers of one round, by the name of their query: as many of those that say
-    something as of those that say nothing, which they may do because rows are there."""
+    """Some of the calls of one round that were answered, by the name of their query: those whose
+    answer says something, and as many others, which may say nothing because rows are there."""
 
-    _kept: dict[str, list[Answered]] = field(default_factory=dict)
+    _kept: dict[str, list[Case]] = field(default_factory=dict)
     _counts: Counter[tuple[str, Principal, bool]] = field(default_factory=Counter)
 
-    def add(self, case: Case, outcome: Outcome, *, says: bool) -> None:
-        """Keeps an answer, unless there are enough of them."""
+    def add(self, case: Case, *, says: bool) -> None:
+        """Keeps a call, unless there are enough of them."""
         of_caller, of_query = _OF_CODE if case.query.function else (_OF_CALLER, _OF_QUERY)
         kept = self._kept.setdefault(case.query.name, [])
         turn = (case.query.name, case.caller, says)
         if len(kept) < of_query and self._counts[turn] < of_caller:
             self._counts[turn] += 1
-            kept.append((case, outcome))
+            kept.append(case)
 
-    def open(self, weights: Weights) -> Iterator[tuple[RelationName, list[Answered]]]:
-        """The relations that did not weigh yet, with the answers in which they may."""
-        waiting: dict[RelationName, list[Answered]] = {}
-        for name, answered in self._kept.items():
+    def open(self, weights: Weights) -> Iterator[tuple[RelationName, list[Case]]]:
+        """The relations that did not weigh yet, with the calls in which they may."""
+        waiting: dict[RelationName, list[Case]] = {}
+        for name, cases in self._kept.items():
             for relation in sorted(weights.pending(name)):
-                waiting.setdefault(relation, []).extend(answered)
+                waiting.setdefault(relation, []).extend(cases)
         yield from waiting.items()
 
 
